@@ -1,0 +1,1 @@
+"""The developers' testbed: both back ends, real, on one machine."""
