@@ -4,8 +4,8 @@ Pulumi, Ansible, the gateways, the client's configuration, the documentation and
 :func:`load`. Run ``python -m gateway.site check sites/*.yaml`` to see what is wrong with a file, one line per fault,
 and ``python -m gateway.site schema`` for the JSON schema that editors complete by.
 
-Units stand in the field names: ``_seconds``, ``_gib`` (2**30 bytes, what dask-gateway calls "G" and the user guide "GB"),
-``_cores`` (CPU cores, may be fractional on Kubernetes).
+Units stand in the field names: ``_seconds``, ``_gib`` (2**30 bytes, what dask-gateway calls "G" and the user guide
+"GB"), ``_cores`` (CPU cores, may be fractional on Kubernetes).
 """
 
 import difflib
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -319,9 +319,7 @@ class BindSource(Model):
     path: AbsolutePath
 
 
-KubernetesSource = Annotated[
-    NfsSource | HostPathSource | ClaimSource | StorageClassSource, Field(discriminator="kind")
-]
+KubernetesSource = Annotated[NfsSource | HostPathSource | ClaimSource | StorageClassSource, Field(discriminator="kind")]
 SlurmSource = Annotated[NfsSource | NativeSource | BindSource, Field(discriminator="kind")]
 
 
@@ -421,10 +419,10 @@ def load(path: Path) -> Site:
     try:
         return Site.model_validate(data)
     except ValidationError as error:
-        raise SiteError(path, list(_faults(error, data))) from error
+        raise SiteError(path, list(_faults(error))) from error
 
 
-def _faults(error: ValidationError, data: object) -> Iterator[str]:
+def _faults(error: ValidationError) -> Iterator[str]:
     for fault in error.errors():
         location = [str(part) for part in fault["loc"]]
         place = ".".join(location) or "(top level)"
@@ -449,43 +447,38 @@ def _nearest(location: Sequence[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+Node = dict[str, Any]
+"""A JSON schema's node."""
+
+
 def _known_keys(location: Sequence[str]) -> list[str]:
     """Keys that the schema knows at a place; empty where it can't be told."""
     schema = Site.model_json_schema()
-    definitions = schema["$defs"]
-    node = schema
+    definitions: dict[str, Node] = schema["$defs"]
+    node: Node = schema
     for part in location:
         node = _descend(node, part, definitions)
     return sorted(_resolve(node, definitions).get("properties", {}))
 
 
-def _resolve(node: dict[str, object], definitions: Mapping[str, dict[str, object]]) -> dict[str, object]:
-    reference = node.get("$ref")
-    return definitions[str(reference).rsplit("/", 1)[-1]] if reference else node
+def _resolve(node: Node, definitions: Mapping[str, Node]) -> Node:
+    return definitions[node["$ref"].rsplit("/", 1)[-1]] if "$ref" in node else node
 
 
-def _descend(node: dict[str, object], part: str, definitions: Mapping[str, dict[str, object]]) -> dict[str, object]:
+def _descend(node: Node, part: str, definitions: Mapping[str, Node]) -> Node:
+    """The node of a part of a fault's location: a key, a list's index, or the tag of one kind of a union."""
     node = _resolve(node, definitions)
-    properties = node.get("properties")
-    if isinstance(properties, dict) and part in properties:
-        return dict(properties[part])
-    discriminator = node.get("discriminator")
-    if isinstance(discriminator, dict) and part in discriminator["mapping"]:
-        return {"$ref": discriminator["mapping"][part]}
-    for option in _options(node):
+    mapping = node.get("discriminator", {}).get("mapping", {})
+    if part in mapping:
+        return {"$ref": mapping[part]}
+    if part in node.get("properties", {}):
+        return dict(node["properties"][part])
+    for option in node.get("anyOf", ()):
         found = _descend(option, part, definitions)
         if found:
             return found
-    items = node.get("items")
-    if part.isdigit() and isinstance(items, dict):
-        return items
-    extra = node.get("additionalProperties")
-    return extra if isinstance(extra, dict) else {}
-
-
-def _options(node: dict[str, object]) -> list[dict[str, object]]:
-    options = node.get("anyOf")
-    return [option for option in options if option.get("type") != "null"] if isinstance(options, list) else []
+    inner = node.get("items") if part.isdigit() else node.get("additionalProperties")
+    return inner if isinstance(inner, dict) else {}
 
 
 def schema_text() -> str:

@@ -7,12 +7,14 @@ import concurrent.futures
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from testbed import process
 from testbed.paths import LOGS
+
+REPORT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -60,44 +62,56 @@ def run(steps: Sequence[Step], report: Callable[[str], None], at_once: int = 4) 
     starts; raises the first :class:`StepFailed` when those that run have ended.
     """
     LOGS.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    width = max(len(step.name) for step in steps)
-    waiting, done, running = list(steps), set[str](), dict[concurrent.futures.Future[float], Step]()
-    failure: StepFailed | None = None
-
-    def line(step: Step, text: str) -> None:
-        report(f"{time.monotonic() - started:6.0f} s  {step.name:<{width}}  {text}")
-
-    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-        while running or (waiting and failure is None):
-            if failure is None:
-                for step in list(_ready(waiting, done))[: at_once - len(running)]:
-                    waiting.remove(step)
-                    running[pool.submit(_run_one, step)] = step
-            if not running:
-                raise ValueError(f"steps wait for each other: {', '.join(step.name for step in waiting)}")
-            finished, still = concurrent.futures.wait(
-                running, timeout=60, return_when=concurrent.futures.FIRST_COMPLETED
-            )
-            for future in finished:
-                step = running.pop(future)
-                error = future.exception()
-                if error is None:
-                    done.add(step.name)
-                    line(step, f"done in {future.result():.0f} s")
-                else:
-                    line(step, "FAILED")
-                    failure = failure or StepFailed(step, error)
-            if not finished:
-                for future in still:
-                    line(running[future], "still at work")
-    if failure is not None:
-        raise failure
+    _Run(list(steps), report).all(at_once)
 
 
-def _ready(waiting: Iterable[Step], done: set[str]) -> Iterator[Step]:
-    return (step for step in waiting if done.issuperset(step.needs))
+class _Run:
+    """The state of one run of steps."""
 
+    def __init__(self, waiting: list[Step], report: Callable[[str], None]) -> None:
+        self.waiting, self.report = waiting, report
+        self.done: set[str] = set()
+        self.running: dict[concurrent.futures.Future[float], Step] = {}
+        self.failure: StepFailed | None = None
+        self.started = time.monotonic()
+        self.width = max(len(step.name) for step in waiting)
+
+    def all(self, at_once: int) -> None:
+        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+            while self.running or (self.waiting and self.failure is None):
+                if self.failure is None:
+                    self._start(pool, at_once)
+                self._wait()
+        if self.failure is not None:
+            raise self.failure
+
+    def _start(self, pool: concurrent.futures.Executor, at_once: int) -> None:
+        ready = [step for step in self.waiting if self.done.issuperset(step.needs)]
+        if not ready and not self.running:
+            raise ValueError(f"steps wait for each other: {', '.join(step.name for step in self.waiting)}")
+        for step in ready[: at_once - len(self.running)]:
+            self.waiting.remove(step)
+            self.running[pool.submit(_run_one, step)] = step
+
+    def _wait(self) -> None:
+        first = concurrent.futures.FIRST_COMPLETED
+        finished, still = concurrent.futures.wait(self.running, timeout=REPORT_SECONDS, return_when=first)
+        for future in finished:
+            self._finish(self.running.pop(future), future)
+        for future in () if finished else still:
+            self._line(self.running[future], "still at work")
+
+    def _finish(self, step: Step, future: concurrent.futures.Future[float]) -> None:
+        error = future.exception()
+        if error is None:
+            self.done.add(step.name)
+            self._line(step, f"done in {future.result():.0f} s")
+        else:
+            self._line(step, "FAILED")
+            self.failure = self.failure or StepFailed(step, error)
+
+    def _line(self, step: Step, text: str) -> None:
+        self.report(f"{time.monotonic() - self.started:6.0f} s  {step.name:<{self.width}}  {text}")
 
 
 def _run_one(step: Step) -> float:
@@ -118,7 +132,9 @@ def explain(failure: StepFailed, lines: int = 20) -> str:
     """What a person needs to go on: the step, its error, its log's place and last lines."""
     tail = failure.step.log.read_text(errors="replace").splitlines()[-lines:]
     error = failure.error
-    reason = f"{error.cmd} took longer than {error.timeout} s" if isinstance(error, subprocess.TimeoutExpired) else error
+    reason = (
+        f"{error.cmd} took longer than {error.timeout} s" if isinstance(error, subprocess.TimeoutExpired) else error
+    )
     return "\n".join(
         [f"{failure.step.name} failed: {reason}", f"log: {failure.step.log}", *(f"  | {text}" for text in tail)]
     )

@@ -19,11 +19,11 @@ def wheelhouse(name: str) -> content.Input:
 
     def make(directory: Path) -> None:
         platforms = [*(f"manylinux_{version}_x86_64" for version in GLIBC), "manylinux2014_x86_64", "any"]
-        process.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--requirement", requirements]
-            + ["--dest", directory, "--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp"]
-            + [argument for platform in platforms for argument in ("--platform", platform)]
-        )
+        target = ["--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp"]
+        for platform in platforms:
+            target += ["--platform", platform]
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes"]
+        process.run([*pip, "--requirement", requirements, "--dest", directory, *target])
         (directory / "requirements.txt").write_bytes(requirements.read_bytes())
 
     return content.cached_input("wheels", f"{name}-{content.digest(requirements, PYTHON)}", make)
@@ -36,9 +36,7 @@ def project_wheel() -> content.Input:
     def make(directory: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             process.run(["cp", "--recursive", *sources, scratch])
-            process.run(
-                [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
-                + ["--wheel-dir", directory, scratch]
-            )
+            pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+            process.run([*pip, "--wheel-dir", directory, scratch])
 
     return content.cached_input("project", content.digest(*sources), make)
