@@ -77,13 +77,14 @@ class People(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for kind, values in {
+        numbers_and_names: dict[str, list[str | int]] = {
             "group name": [group.name for group in self.groups],
             "gid": [group.gid for group in self.groups],
             "account name": [account.name for account in self.accounts],
             "uid": [account.uid for account in self.accounts],
             "person": [person.name for person in self.people],
-        }.items():
+        }
+        for kind, values in numbers_and_names.items():
             _refuse(kind, "stands twice", {value for value in values if values.count(value) > 1})
         used = {name for account in self.accounts for name in (account.group, *account.supplementary_groups)}
         _refuse("group", "is used and not listed", used - {group.name for group in self.groups})
