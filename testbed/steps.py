@@ -34,7 +34,7 @@ class Step:
         return LOGS / f"{self.name}.log"
 
 
-class StepFailed(Exception):
+class StepError(Exception):
     """A step that could not bring its part into the wanted state."""
 
     def __init__(self, step: Step, error: BaseException) -> None:
@@ -59,7 +59,7 @@ def run(steps: Sequence[Step], report: Callable[[str], None], at_once: int = 4) 
     """Run all steps, each after those that it needs, up to ``at_once`` side by side.
 
     ``report`` gets a line when a step ends, and one a minute for steps that run longer. After a failure no further step
-    starts; raises the first :class:`StepFailed` when those that run have ended.
+    starts; raises the first :class:`StepError` when those that run have ended.
     """
     LOGS.mkdir(parents=True, exist_ok=True)
     _Run(list(steps), report).all(at_once)
@@ -72,7 +72,7 @@ class _Run:
         self.waiting, self.report = waiting, report
         self.done: set[str] = set()
         self.running: dict[concurrent.futures.Future[float], Step] = {}
-        self.failure: StepFailed | None = None
+        self.failure: StepError | None = None
         self.started = time.monotonic()
         self.width = max(len(step.name) for step in waiting)
 
@@ -108,7 +108,7 @@ class _Run:
             self._line(step, f"done in {future.result():.0f} s")
         else:
             self._line(step, "FAILED")
-            self.failure = self.failure or StepFailed(step, error)
+            self.failure = self.failure or StepError(step, error)
 
     def _line(self, step: Step, text: str) -> None:
         self.report(f"{time.monotonic() - self.started:6.0f} s  {step.name:<{self.width}}  {text}")
@@ -128,7 +128,7 @@ def _run_one(step: Step) -> float:
     return time.monotonic() - started
 
 
-def explain(failure: StepFailed, lines: int = 20) -> str:
+def explain(failure: StepError, lines: int = 20) -> str:
     """What a person needs to go on: the step, its error, its log's place and last lines."""
     tail = failure.step.log.read_text(errors="replace").splitlines()[-lines:]
     error = failure.error

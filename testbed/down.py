@@ -1,0 +1,32 @@
+"""Take the testbed down: no container, network, mount or process of it is left."""
+
+import shutil
+from collections.abc import Callable
+
+from testbed import cluster, docker, process
+from testbed.paths import STATE
+from testbed.toolchain import docker_engine
+
+
+def down(report: Callable[[str], None]) -> None:
+    """Remove everything but the caches: images and programs stay, so that the next start is quick."""
+    if docker_engine.answers():
+        cluster.remove()
+        for kind, listing in (("container", ["ps", "--all"]), ("network", ["network", "ls"])):
+            names = _labelled(listing)
+            for name in names:
+                _remove(kind, name)
+            report(f"{len(names)} {kind}s removed")
+    if docker_engine.stop():
+        report("Docker engine stopped")
+    shutil.rmtree(STATE, ignore_errors=True)
+    report(f"{STATE} removed")
+
+
+def _labelled(listing: list[str]) -> list[str]:
+    return process.capture(["docker", *listing, "--quiet", "--filter", f"label={docker.LABEL}"]).split()
+
+
+def _remove(kind: str, name: str) -> None:
+    options = ["--force", "--volumes"] if kind == "container" else []
+    process.capture(["docker", kind, "rm", *options, name])

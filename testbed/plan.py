@@ -1,0 +1,59 @@
+"""The testbed's steps and what each needs."""
+
+from collections.abc import Callable
+
+from testbed import cluster, directory, docker, hub, notebook, slurm, stack, storage, submission
+from testbed.images import Image, table
+from testbed.steps import Step
+from testbed.toolchain import docker_engine, programs
+
+
+def _image(image: Image, *needs: str) -> Step:
+    base = f"image-{image.base.name}" if image.base else "docker"
+    return Step(f"image-{image.name}", image.ensure, (base, *needs))
+
+
+def _step(name: str, run: Callable[[], object], *needs: str) -> Step:
+    return Step(name, run, needs)
+
+
+# In the order in which free hands take them: what the SLURM half needs comes first, the long Go builds run beside it.
+STEPS: list[Step] = [
+    _step("docker", docker_engine.ensure),
+    _step("kubernetes-programs", programs.ensure_kubernetes),
+    _step("network", docker.ensure_network, "docker"),
+    _image(table.BASE),
+    _image(table.ENVIRONMENT),
+    _image(table.SLURM),
+    _image(table.DIRECTORY),
+    _image(table.SUBMISSION),
+    _step("storage", storage.ensure_storage),
+    _step("directory", directory.ensure_directory, "network", "image-directory"),
+    _step("environments", storage.ensure_environments, "storage", "image-environment"),
+    _step("slurm", slurm.ensure_slurm, "directory", "storage", "image-slurm"),
+    _image(table.HUB),
+    _step("hub", hub.ensure_hub, "network", "image-hub"),
+    _step("submission", submission.ensure_submission, "slurm", "hub", "image-submission"),
+    _image(table.NOTEBOOK),
+    _step("tokens", hub.ensure_tokens, "hub"),
+    _step("notebook", notebook.ensure_notebook, "network", "storage", "directory", "image-notebook"),
+    _image(table.SERVER),
+    _image(table.TRAEFIK),
+    _step("pulumi-programs", programs.ensure_pulumi, "kubernetes-programs"),
+    _image(table.NODE, "kubernetes-programs"),
+    _step("cluster", cluster.ensure_cluster, "network", "storage", "image-node"),
+    _step("ingress", cluster.ensure_ingress, "cluster", "image-traefik"),
+    _step(
+        "stack",
+        stack.ensure_stack,
+        *("ingress", "image-server", "image-environment", "pulumi-programs", "directory", "hub"),
+    ),
+]
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "all": tuple(step.name for step in STEPS),
+    "toolchain": ("docker", "kubernetes-programs", "pulumi-programs"),
+    "slurm": ("environments", "submission", "tokens", "notebook"),
+    "kubernetes": ("environments", "stack", "tokens", "notebook"),
+}
+"""What ``make testbed`` and its relatives bring up."""

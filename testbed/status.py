@@ -1,0 +1,118 @@
+"""What of the testbed is up, what is not, and why."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from gateway import site
+from testbed import cluster, docker, people, process
+from testbed.paths import LOGS, SITE
+from testbed.toolchain import docker_engine
+
+CONTAINERS = (
+    "af-directory",
+    "af-hub",
+    "af-slurmdbd",
+    "af-slurmctld",
+    "af-hammer-a000",
+    "af-hammer-a001",
+    "af-submission",
+    "af-notebook",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about a part."""
+
+    part: str
+    is_up: bool
+    detail: str
+
+
+def show(report: Callable[[str], None]) -> int:
+    """Report every part; returns 0 when all are up, else 1."""
+    findings = list(_findings())
+    for finding in findings:
+        report(f"{'up  ' if finding.is_up else 'DOWN'}  {finding.part:<34} {finding.detail}")
+    if not all(finding.is_up for finding in findings):
+        report(f"\n`make testbed` brings up what is down; the logs of its steps are in {LOGS}.")
+        return 1
+    return 0
+
+
+def _findings() -> Iterator[Finding]:
+    engine = docker_engine.answers()
+    yield Finding("Docker engine", engine, "" if engine else "does not answer")
+    if not engine:
+        return
+    for name in (*CONTAINERS, cluster.NODE):
+        yield _container(name)
+    yield _probe("SLURM nodes", ["docker", "exec", "af-slurmctld", "sinfo", "--noheader", "--format", "%N %T"])
+    services = ["systemctl", "is-active", "munge", "dask-gateway", "dask-gateway-proxy"]
+    yield _probe("Services on the submission host", ["docker", "exec", "af-submission", *services])
+    yield from _deployments()
+    settings = site.load(SITE)
+    for backend in site.Backend:
+        gateway = settings.gateway(backend)
+        code = f"import urllib.request as u; print(u.urlopen('{gateway.address}/api/health', timeout=5).read().decode())"
+        yield _probe(f"Gateway {gateway.host}", ["docker", "exec", "af-notebook", "python3", "-c", code])
+
+
+def _container(name: str) -> Finding:
+    template = "{{.State.Status}}{{if .State.ExitCode}}, exit code {{.State.ExitCode}}{{end}}"
+    try:
+        state = process.capture(["docker", "container", "inspect", "--format", template, name]).strip()
+    except process.CommandError:
+        return Finding(f"Container {name}", False, "does not exist")
+    return Finding(f"Container {name}", state == "running", state)
+
+
+def _deployments() -> Iterator[Finding]:
+    columns = "custom-columns=:metadata.name,:spec.replicas,:status.readyReplicas"
+    namespace = site.load(SITE).kubernetes.namespace
+    try:
+        text = cluster.kubectl("--namespace", namespace, "get", "deployments", "--output", columns, "--no-headers")
+    except (process.CommandError, OSError, subprocess.TimeoutExpired) as error:
+        yield Finding("Deployments", False, _last_line(str(error)))
+        return
+    for line in text.splitlines():
+        name, wanted, ready = line.split()
+        yield Finding(f"Deployment {name}", wanted == ready, f"{0 if ready == '<none>' else ready} of {wanted} ready")
+
+
+def _probe(part: str, command: list[str]) -> Finding:
+    try:
+        return Finding(part, True, " ".join(process.capture(command, timeout_seconds=30).split()))
+    except process.CommandError as error:
+        return Finding(part, False, _last_line(str(error)))
+    except subprocess.TimeoutExpired:
+        return Finding(part, False, "no answer in 30 s")
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1][:120] if lines else ""
+
+
+def summary(part: str) -> str:
+    """The table at the end of ``make testbed``: addresses, users, the next commands."""
+    settings = site.load(SITE)
+    kubernetes, slurm = settings.kubernetes, settings.slurm
+    lines = []
+    if part in ("all", "kubernetes"):
+        lines += [f"Kubernetes  {kubernetes.address}  schedulers at {kubernetes.proxy_host}:{kubernetes.proxy_port}"]
+    if part == "all":
+        lines += [f"SLURM       {slurm.address}  schedulers at {slurm.proxy_host}:{slurm.proxy_port}"]
+    if part == "slurm":
+        lines += [f"SLURM       http://{slurm.submission_host}:{slurm.proxy_port} (its public names need Kubernetes)"]
+    names = ", ".join(person.name for person in people.load().people)
+    lines += [
+        f"Users       {names}",
+        "Next        make demo              the user guide's snippet on both gateways",
+        "            make shell AS=alice    a prompt in her notebook",
+        "            make e2e               the end-to-end suite",
+        "            make testbed-status    what is up",
+        "            make testbed-down      remove it all",
+    ]
+    return "\n".join(lines)
