@@ -35,6 +35,11 @@ class Container:
     inputs: tuple[str, ...] = ()
     """What else makes it another container when it changes, for example a digest of mounted configuration."""
 
+    @property
+    def hostname(self) -> str:
+        """The first alias, by which others know it; else the name."""
+        return (*self.aliases, self.name)[0]
+
     def configuration(self, image_id: str) -> str:
         """Digest of everything that the container was made from."""
         parts = [self.name, image_id, *self.command, self.address or "", *self.aliases, *self.options, *self.inputs]
@@ -74,7 +79,7 @@ def ensure_container(container: Container) -> bool:
         return False
     remove_container(container.name)
     command = ["docker", "run", "--detach", "--label", LABEL, "--label", f"{CONFIGURATION_LABEL}={configuration}"]
-    command += ["--name", container.name, "--hostname", container.name, "--network", NETWORK]
+    command += ["--name", container.name, "--hostname", container.hostname, "--network", NETWORK]
     command += ["--ip", container.address] if container.address else []
     for alias in container.aliases:
         command += ["--network-alias", alias]
