@@ -1,0 +1,78 @@
+"""Names and labels of the Kubernetes gateway's objects, for what declares them and for what refers to them. Pure."""
+
+import hashlib
+import re
+
+from gateway.site import ClaimSource, KubernetesGateway, Site, Volume
+
+API_PORT = 8000
+SCHEDULER_PORT = 8786
+DASHBOARD_PORT = 8787
+SCHEDULER_API_PORT = 8788
+"""Ports of a scheduler's pod, fixed by upstream's controller."""
+
+WEB_ENTRYPOINT = "web"
+SCHEDULER_ENTRYPOINT = "scheduler"
+"""Traefik's entry points."""
+
+INSTANCE_LABEL = "gateway.dask.org/instance"
+"""Marks what upstream's informers and Traefik look at: clusters, their pods and their routes."""
+USER_LABEL = "gateway.dask.org/user"
+USER_CLASS_LABEL = "gateway.dask.org/user-class"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+SCHEDULER_COMPONENT = "dask-scheduler"
+WORKER_COMPONENT = "dask-worker"
+"""Values of :data:`COMPONENT_LABEL` that upstream's controller gives to pods."""
+
+LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+
+
+def common_labels(release: str) -> dict[str, str]:
+    """Labels of every object of a gateway, those of users' clusters included."""
+    return {"app.kubernetes.io/name": "dask-gateway", "app.kubernetes.io/instance": release}
+
+
+def component_labels(release: str, component: str) -> dict[str, str]:
+    """Labels that select the pods of one component."""
+    return {**common_labels(release), COMPONENT_LABEL: component}
+
+
+def api_name(release: str) -> str:
+    """Name of the Service (and of what belongs to it) that answers a gateway's API inside Kubernetes."""
+    return f"api-{release}"
+
+
+def controller_name(release: str) -> str:
+    """Name of the controller's Deployment."""
+    return f"controller-{release}"
+
+
+def proxy_name(release: str) -> str:
+    """Name of the proxy's Deployment and Service."""
+    return f"traefik-{release}"
+
+
+def clusters_middleware_name(release: str) -> str:
+    """Name of the Middleware that takes ``/clusters/NAME`` off a dashboard's path."""
+    return f"clusters-prefix-{release}"
+
+
+def api_url(gateway: KubernetesGateway) -> str:
+    """The API as schedulers reach it."""
+    return f"http://{api_name(gateway.release)}.{gateway.namespace}:{API_PORT}/api"
+
+
+def claim_name(site: Site, volume: Volume) -> str:
+    """Name of the PersistentVolumeClaim through which pods mount a volume."""
+    if isinstance(volume.kubernetes, ClaimSource):
+        return volume.kubernetes.claim
+    return f"{site.kubernetes.release}-{volume.name}"
+
+
+def label_value(text: str) -> str:
+    """The text itself when it may stand in a label, else a readable beginning and a hash of it."""
+    if LABEL_VALUE.fullmatch(text):
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    beginning = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:40]
+    return f"{beginning}-{digest}".lstrip("-")
