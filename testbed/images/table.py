@@ -5,6 +5,7 @@ from pathlib import Path
 from testbed import content, wheels
 from testbed.images import Image
 from testbed.images.base import BASE
+from testbed.images.kubernetes import COMPONENTS, COREDNS, NODE, PAUSE
 from testbed.paths import ROOT
 
 HERE = Path(__file__).resolve().parent

@@ -1,0 +1,161 @@
+"""The testbed's JupyterHub: a real one, in which every person logs in and gets a token for the gateways."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+
+import requests
+
+from gateway import site
+from testbed import content, docker, people, process, secret_files
+from testbed.images.table import HUB
+from testbed.paths import SECRETS, SITE, STATE
+
+NAME = "af-hub"
+ADDRESS = "172.30.0.12"
+ROOT_URL = f"http://{ADDRESS}:8000/hub/"
+"""What people see, through the hub's proxy."""
+API_URL = f"{ROOT_URL}api"
+MOUNTED = STATE / "hub" / "configuration"
+DATABASE = STATE / "hub" / "state"
+LEAST_PRIVILEGE = (
+    *("--user", f"{os.getuid()}:{os.getgid()}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+    *("--read-only", "--tmpfs", "/tmp"),  # noqa: S108 - in the container
+)
+"""The owner of the mounted files, without any capability of root."""
+SECONDS_TO_START = 60
+TIMEOUT = 10
+"""Seconds, of one request."""
+
+
+def token(name: str) -> str:
+    """A person's JupyterHub token. Raises ``FileNotFoundError`` when :func:`ensure_tokens` has not run."""
+    return (SECRETS / "tokens" / name).read_text()
+
+
+def password(name: str) -> str:
+    """What a person types into the log-in form."""
+    return (SECRETS / "passwords" / name).read_text()
+
+
+def ensure_hub() -> None:
+    """Make JupyterHub answer, with all people of ``people.yaml`` and the gateways as a service."""
+    secrets = {
+        secret_files.ensure("hub-token"): "service-token",
+        secret_files.ensure("hub-crypt-key"): "crypt-key",
+    }
+    for person in people.load().people:
+        secret_files.ensure(f"passwords/{person.name}", octets=12)
+    if any(new for _, new in secrets):
+        # A bind mount keeps showing the file that it was made with.
+        docker.remove_container(NAME)
+    DATABASE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mounts = {path: f"/run/testbed-secrets/{target}:ro" for (path, _), target in secrets.items()}
+    mounts |= {SECRETS / "passwords": "/run/testbed-secrets/passwords:ro", MOUNTED: "/etc/testbed:ro"}
+    mounts |= {DATABASE: "/srv/jupyterhub"}
+    docker.ensure_container(
+        docker.Container(
+            name=NAME,
+            image=HUB.ensure(),
+            address=ADDRESS,
+            aliases=("hub",),
+            mounts=mounts,
+            options=("--hostname", "hub", *LEAST_PRIVILEGE),
+            inputs=(_write_configuration(),),
+        )
+    )
+    _wait()
+
+
+def _write_configuration() -> str:
+    """Write what the hub knows of people and its service; returns a digest of what it reads only at its start."""
+    MOUNTED.mkdir(parents=True, exist_ok=True)
+    accounts = {person.name: auth_state(person) for person in people.load().people}
+    (MOUNTED / "accounts.json").write_text(json.dumps(accounts))
+    service = MOUNTED / "service.json"
+    service.write_text(json.dumps(site.load(SITE).identity.hub.service_name))
+    return content.digest(service)
+
+
+def auth_state(person: people.Person) -> Mapping[str, int]:
+    """What the hub tells the gateways of a person: uid and gid of a pool account that is lent to them.
+
+    Nothing of others: the directory knows those under their own name.
+    """
+    account = people.load().account_of(person)
+    if account is None or account.name == person.name:
+        return {}
+    keys = site.load(SITE).identity.hub
+    return {keys.uid_key: account.uid, keys.gid_key: people.load().gid(account.group)}
+
+
+def _wait() -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while not _answers():
+        if time.monotonic() > deadline:
+            process.run(["docker", "logs", "--tail", "40", NAME])
+            raise RuntimeError(f"JupyterHub did not answer {API_URL} within {SECONDS_TO_START} s; its log is above")
+        time.sleep(0.3)
+
+
+def _answers() -> bool:
+    try:
+        return requests.get(f"{API_URL}/", timeout=TIMEOUT).ok
+    except (requests.ConnectionError, requests.Timeout):
+        return False
+
+
+def ensure_tokens() -> None:
+    """Make everybody's token one that the hub accepts: who has none logs in and asks for one."""
+    for person in people.load().people:
+        if _knows(person) and _accepts_token(person.name):
+            process.say(f"{person.name} has a token")
+        else:
+            secret_files.write(SECRETS / "tokens" / person.name, request_token(person.name, password(person.name)))
+            process.say(f"{person.name} logged in and got a token")
+
+
+def _knows(person: people.Person) -> bool:
+    """Whether the person logged in before, as what they are now: the hub learns uid and gid at a log-in."""
+    answer = _get(f"users/{person.name}", (SECRETS / "hub-token").read_text())
+    return answer.ok and answer.json()["auth_state"] == auth_state(person)
+
+
+def _accepts_token(name: str) -> bool:
+    try:
+        answer = _get("user", token(name))
+    except FileNotFoundError:
+        return False
+    return answer.ok and answer.json()["name"] == name and set(scopes(name)) & set(answer.json()["scopes"]) != set()
+
+
+def _get(path: str, secret: str) -> requests.Response:
+    return requests.get(f"{API_URL}/{path}", headers={"Authorization": f"token {secret}"}, timeout=TIMEOUT)
+
+
+def scopes(name: str) -> tuple[str, str]:
+    """What a token for the gateways may do: use them, and say whose it is."""
+    return f"access:services!service={site.load(SITE).identity.hub.service_name}", f"read:users!user={name}"
+
+
+def request_token(name: str, secret: str) -> str:
+    """Log in through the form, as a browser does, and ask the hub's API for a token.
+
+    Raises ``PermissionError`` when the hub refuses the password.
+    """
+    with requests.Session() as browser:
+        browser.get(f"{ROOT_URL}login", timeout=TIMEOUT).raise_for_status()
+        form = {"username": name, "password": secret, "_xsrf": browser.cookies["_xsrf"]}
+        answer = browser.post(f"{ROOT_URL}login", data=form, timeout=TIMEOUT)
+        if answer.status_code in {401, 403}:
+            raise PermissionError(f"JupyterHub refuses the password of {name}")
+        answer.raise_for_status()
+        answer = browser.post(
+            f"{API_URL}/users/{name}/tokens",
+            headers={"X-XSRFToken": browser.cookies["_xsrf"]},
+            json={"note": "Dask Gateway", "scopes": scopes(name)},
+            timeout=TIMEOUT,
+        )
+        answer.raise_for_status()
+        return str(answer.json()["token"])

@@ -1,0 +1,39 @@
+"""The testbed's JupyterHub: it vouches for people and gives them tokens; nobody has a server here."""
+
+import json
+from pathlib import Path
+
+from people_authenticator import PeopleAuthenticator
+
+MOUNTED = Path("/etc/testbed")
+SECRETS = Path("/run/testbed-secrets")
+STATE = Path("/srv/jupyterhub")
+
+service: str = json.loads((MOUNTED / "service.json").read_text())
+
+c = get_config()  # type: ignore[name-defined]  # noqa: F821 - traitlets defines it while it reads this file
+
+c.JupyterHub.bind_url = "http://:8000"
+c.JupyterHub.hub_bind_url = "http://:8081/hub/"
+c.JupyterHub.db_url = f"sqlite:///{STATE}/jupyterhub.sqlite"
+c.JupyterHub.cookie_secret_file = str(STATE / "cookie-secret")
+c.JupyterHub.upgrade_db = True
+c.JupyterHub.default_url = "/hub/home"
+c.JupyterHub.proxy_class = "traefik_file"
+c.TraefikFileProviderProxy.static_config_file = str(STATE / "traefik.toml")
+c.TraefikFileProviderProxy.dynamic_config_file = str(STATE / "rules.toml")
+
+c.JupyterHub.authenticator_class = PeopleAuthenticator
+c.PeopleAuthenticator.passwords = str(SECRETS / "passwords")
+c.PeopleAuthenticator.accounts = str(MOUNTED / "accounts.json")
+c.PeopleAuthenticator.enable_auth_state = True
+# Who knows a password may come in: the authenticator reads the list of people itself.
+c.PeopleAuthenticator.allow_all = True
+c.CryptKeeper.keys = [bytes.fromhex((SECRETS / "crypt-key").read_text())]
+
+c.JupyterHub.services = [{"name": service, "api_token": (SECRETS / "service-token").read_text().strip()}]
+c.JupyterHub.load_roles = [
+    {"name": service, "services": [service], "scopes": ["read:users", "admin:auth_state"]},
+    # Instead of JupyterHub's own definition of this role, which would allow servers too.
+    {"name": "user", "scopes": ["read:users!user", "tokens!user", f"access:services!service={service}"]},
+]

@@ -1,0 +1,132 @@
+"""The notebook container: a user's place, with the stock client, the facility's volumes and a JupyterHub token."""
+
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO
+
+from gateway import client, site
+from testbed import content, docker, hub, people
+from testbed.images.table import NOTEBOOK
+from testbed.paths import SITE, STATE, STORAGE
+
+NAME = "af-notebook"
+ADDRESS = "172.30.0.30"
+CONFIGURATION = STATE / "notebook" / "dask"
+"""Mounted as ``/etc/dask``."""
+VOLUMES = {
+    STORAGE / "depot-cms": "/depot/cms",
+    STORAGE / "work": "/work",
+    STORAGE / "cvmfs": "/cvmfs:ro",
+    STORAGE / "eos-purdue": "/eos/purdue:ro",
+}
+
+
+def ensure_notebook() -> None:
+    """Make the container run, with a home directory for everybody."""
+    for source in VOLUMES:
+        # Docker would make it, empty and owned by root.
+        if not source.is_dir():
+            raise RuntimeError(f"the notebook needs the directory {source}: run the step 'storage' before")
+    CONFIGURATION.mkdir(parents=True, exist_ok=True)
+    (CONFIGURATION / "gateway.yaml").write_text(client.render(site.load(SITE)))
+    docker.ensure_container(
+        docker.Container(
+            name=NAME,
+            image=NOTEBOOK.ensure(),
+            address=ADDRESS,
+            aliases=("notebook",),
+            mounts={**VOLUMES, CONFIGURATION: "/etc/dask:ro"},
+            options=("--hostname", "notebook"),
+            inputs=(content.digest(CONFIGURATION),),
+        )
+    )
+    for person in people.load().people:
+        uid, gid, _ = identity(person.name)
+        docker.execute(
+            NAME, ["install", "--directory", f"--owner={uid}", f"--group={gid}", "--mode=700", f"/home/{person.name}"]
+        )
+
+
+def identity(name: str) -> tuple[int, int, tuple[int, ...]]:
+    """Uid, gid and supplementary gids under which a person's notebook runs; nobody's for who has no account.
+
+    Raises ``KeyError`` for somebody who is no person of the testbed.
+    """
+    everybody = people.load()
+    person = {person.name: person for person in everybody.people}[name]
+    account = everybody.account_of(person)
+    if account is None:
+        return 65534, 65534, ()
+    return account.uid, everybody.gid(account.group), tuple(map(everybody.gid, account.supplementary_groups))
+
+
+def environment(name: str) -> Mapping[str, str]:
+    """What the facility sets in a person's notebook."""
+    uid, gid, _ = identity(name)
+    return {
+        "HOME": f"/home/{name}",
+        "USER": name,
+        "NB_USER": name,
+        "NB_UID": str(uid),
+        "NB_GID": str(gid),
+        "JUPYTERHUB_USER": name,
+        "JUPYTERHUB_API_TOKEN": hub.token(name),
+    }
+
+
+class Session(AbstractContextManager["Session"]):
+    """The command that runs programs as a person in the notebook container.
+
+    The token is in a file that only its owner reads, until the session is left: never in an argument, which every
+    user of the machine sees, nor in the container's configuration.
+    """
+
+    def __init__(self, name: str, extra: Mapping[str, str | None] | None = None) -> None:
+        """``extra`` variables replace those of :func:`environment`; None leaves one out."""
+        merged = {**environment(name), **(extra or {})}
+        self.name = name
+        self._file: IO[str] = tempfile.NamedTemporaryFile("w", prefix="af-notebook-")  # noqa: SIM115 - see __exit__
+        self._file.writelines(f"{key}={value}\n" for key, value in merged.items() if value is not None)
+        self._file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the file."""
+        self._file.close()
+
+    def command(self, arguments: Sequence[str], *, terminal: bool = False) -> list[str]:
+        """The command line for the host; standard input is passed on."""
+        uid, gid, groups = identity(self.name)
+        # docker exec's own --user knows only one group.
+        supplementary = ["--groups", ",".join(map(str, groups))] if groups else ["--clear-groups"]
+        return [
+            *("docker", "exec", "--interactive", *(["--tty"] if terminal else [])),
+            *("--env-file", self._file.name, "--workdir", f"/home/{self.name}", NAME),
+            *("setpriv", f"--reuid={uid}", f"--regid={gid}", *supplementary, "--inh-caps=-all", "--no-new-privs", "--"),
+            *arguments,
+        ]
+
+
+def run_as(
+    name: str,
+    arguments: Sequence[str],
+    standard_input: str | None = None,
+    *,
+    timeout_seconds: float = 300,
+    extra: Mapping[str, str | None] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as a person in the notebook container; the result has its output and exit code, whatever that is.
+
+    The program is ended after ``timeout_seconds``: exit code 124.
+    """
+    with Session(name, extra) as session:
+        return subprocess.run(
+            # In the container, because a signal to docker's command line would leave the program running there.
+            session.command(["timeout", "--kill-after=5", str(timeout_seconds), *arguments]),
+            input="" if standard_input is None else standard_input,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
