@@ -1,0 +1,264 @@
+"""Directories of the machine that stand for Depot, /work, CVMFS and EOS, and the users' environments on them."""
+
+import concurrent.futures
+import contextvars
+import dataclasses
+import functools
+import shlex
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from gateway import site
+from testbed import content, people, process, wheels
+from testbed.images.base import BASE
+from testbed.images.table import ENVIRONMENT
+from testbed.paths import SITE, STORAGE
+
+ROOT_ID = 0
+SHARED_GROUP = "cms"
+"""Owns Depot's directory of the collaboration."""
+STAMP = "conda-meta/testbed-content"
+"""In an environment: the digest of what it was made from, written last."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A directory, or a file, that has to be there."""
+
+    path: str
+    """As workers see it."""
+    uid: int = ROOT_ID
+    gid: int = ROOT_ID
+    mode: int = 0o755
+    text: str | None = None
+    """A file's content; None for a directory."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment in the directory layout of pixi or conda."""
+
+    prefix: str
+    """Where it is, as workers see it."""
+    history: str
+    """What ``conda-meta/history`` says."""
+
+
+def volume_directory(volume: site.Volume) -> Path:
+    """The machine's directory that stands for a volume."""
+    for source in (volume.slurm, volume.kubernetes):
+        if isinstance(source, site.BindSource | site.HostPathSource):
+            return STORAGE / PurePosixPath(source.path).name
+    raise ValueError(
+        f"{SITE}: the testbed has no directory for the volume {volume.name}: no source is a bind or host-path"
+    )
+
+
+def mounts(volumes: Iterator[site.Volume] | tuple[site.Volume, ...]) -> dict[Path, str]:
+    """Docker's volumes that put directories of the machine at their real paths, writable."""
+    return {volume_directory(volume): volume.path for volume in volumes}
+
+
+def ensure_storage() -> None:
+    """Make the directories with their owners, modes and marker files. What users put there stays."""
+    testbed = site.load(SITE)
+    missing = [entry for entry in entries(testbed, people.load()) if not _is_right(entry, testbed)]
+    process.say(f"{len(missing)} of the storage directories' entries have to be made")
+    if not missing:
+        return
+    for volume in testbed.storage:
+        volume_directory(volume).mkdir(parents=True, exist_ok=True)
+    script = "\n".join(_command(entry) for entry in missing)
+    _in_container(BASE.ensure(), testbed, ["sh", "-e"], standard_input=script)
+
+
+def entries(testbed: site.Site, everybody: people.People) -> list[Entry]:
+    """All entries, parents before what is in them."""
+    listed = [
+        *_common(testbed, everybody.gid(SHARED_GROUP)),
+        *(entry for person in everybody.people for entry in _personal(person, everybody)),
+        *_projects(),
+        *(
+            Entry(f"{volume.path}/{volume.marker}", mode=0o444, text="")
+            for volume in testbed.storage
+            if volume.marker is not None
+        ),
+    ]
+    return [_inheriting(entry) for entry in listed]
+
+
+def _inheriting(entry: Entry) -> Entry:
+    """Depot's directories hand their group on to what is made in them, as the first one tells them to."""
+    if entry.text is None and PurePosixPath(entry.path).is_relative_to("/depot/cms"):
+        return dataclasses.replace(entry, mode=entry.mode | stat.S_ISGID)
+    return entry
+
+
+def _common(testbed: site.Site, group: int) -> Iterator[Entry]:
+    for volume in testbed.storage:
+        if volume.path != "/depot/cms":
+            yield Entry(volume.path)
+    yield Entry("/depot/cms", gid=group, mode=0o775)
+    yield Entry("/depot/cms/users")
+    yield Entry("/depot/cms/projects", gid=group, mode=0o775)
+    yield Entry("/depot/cms/conda", gid=group, mode=0o775)
+    yield Entry("/work/users")
+    yield Entry("/work/projects")
+    yield Entry("/cvmfs/cms.cern.ch")
+    yield Entry("/cvmfs/cms.cern.ch/SITECONF")
+    yield Entry("/cvmfs/cms.cern.ch/SITECONF/local")
+    yield Entry("/cvmfs/cms.cern.ch/SITECONF/local/site.txt", mode=0o444, text="T2_US_Purdue\n")
+    yield Entry("/eos/purdue/store")
+    yield Entry("/eos/purdue/store/user")
+
+
+def _personal(person: people.Person, everybody: people.People) -> Iterator[Entry]:
+    account = everybody.account_of(person)
+    if account is None:
+        return
+    own = functools.partial(Entry, uid=account.uid, gid=everybody.gid(account.group))
+    if SHARED_GROUP in account.supplementary_groups:
+        group = everybody.gid(SHARED_GROUP)
+        yield Entry(f"/depot/cms/users/{person.name}", uid=account.uid, gid=group, mode=0o700)
+    yield own(f"/work/users/{person.name}", mode=0o700)
+    yield own(f"/eos/purdue/store/user/{person.name}")
+    yield own(f"/eos/purdue/store/user/{person.name}/numbers.txt", mode=0o644, text="1\n2\n3\n")
+
+
+def _projects() -> Iterator[Entry]:
+    for project, names in _PIXI_PROJECTS.items():
+        yield Entry(project)
+        yield Entry(f"{project}/pixi.toml", mode=0o644, text=_pixi_manifest(names))
+        yield Entry(f"{project}/.pixi")
+        yield Entry(f"{project}/.pixi/envs")
+
+
+_PIXI_PROJECTS: Mapping[str, tuple[str, ...]] = {
+    "/depot/cms/projects/analysis": ("default", "my-env"),
+    "/work/projects/analysis": ("default",),
+}
+_CONDA_ENVIRONMENT = "/depot/cms/conda/analysis"
+
+
+def _pixi_manifest(names: tuple[str, ...]) -> str:
+    others = [name for name in names if name != "default"]
+    lines = ["[workspace]", 'name = "analysis"', 'channels = ["conda-forge"]', 'platforms = ["linux-64"]', ""]
+    lines += ["[dependencies]", 'dask-gateway = "*"', ""]
+    for name in others:
+        lines += [f"[feature.{name}.dependencies]", ""]
+    lines += ["[environments]", *(f'{name} = ["{name}"]' for name in others)] if others else []
+    return "\n".join([*lines, ""])
+
+
+def environments() -> list[Environment]:
+    """The users' environments on the testbed."""
+    return [
+        *(
+            Environment(f"{project}/.pixi/envs/{name}", f"// made by pixi from {project}/pixi.toml\n")
+            for project, names in _PIXI_PROJECTS.items()
+            for name in names
+        ),
+        Environment(_CONDA_ENVIRONMENT, f"# cmd: conda create --prefix {_CONDA_ENVIRONMENT} dask-gateway\n"),
+    ]
+
+
+def ensure_environments() -> None:
+    """Make the users' environments at the paths where they are used, with the Python that pods and nodes have."""
+    testbed = site.load(SITE)
+    packages = wheels.wheelhouse("environment")
+    key = content.digest(packages.key, ENVIRONMENT.digest, _RECIPE)
+    wanted = [
+        environment
+        for environment in environments()
+        if _text(_on_machine(f"{environment.prefix}/{STAMP}", testbed)) != key
+    ]
+    process.say(f"{len(wanted)} environments have to be made")
+    if not wanted:
+        return
+    wheelhouse = packages.make()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        # Each in a copy of this context, in which output goes to the running step's log.
+        done = [
+            pool.submit(contextvars.copy_context().run, _make_environment, environment, key, wheelhouse, testbed)
+            for environment in wanted
+        ]
+    for future in done:
+        future.result()
+
+
+_RECIPE = """\
+umask 022
+rm -rf "$1"
+python3 -m venv "$1"
+"$1/bin/pip" install --quiet --disable-pip-version-check --no-index --find-links /wheels --require-hashes \
+  --requirement /wheels/requirements.txt
+mkdir "$1/conda-meta"
+printf %s "$2" > "$1/conda-meta/history"
+printf %s "$4" > "$1/$3"
+"""
+
+
+def _make_environment(environment: Environment, key: str, wheelhouse: Path, testbed: site.Site) -> None:
+    _in_container(
+        ENVIRONMENT.ensure(),
+        testbed,
+        ["sh", "-e", "-s", environment.prefix, environment.history, STAMP, key],
+        volumes={wheelhouse: "/wheels:ro"},
+        standard_input=_RECIPE,
+    )
+
+
+_RUN = ("docker", "run", "--rm", "--interactive", "--network", "none")
+
+
+def _in_container(
+    image: str,
+    testbed: site.Site,
+    command: list[str],
+    *,
+    standard_input: str,
+    volumes: Mapping[Path, str] | None = None,
+) -> None:
+    """Run a program as root with all volumes at their real paths: whoever may use docker may do it."""
+    places = {**mounts(testbed.storage), **(volumes or {})}
+    options = [option for place, target in places.items() for option in ("--volume", f"{place}:{target}")]
+    process.run(
+        [*_RUN, *options, "--entrypoint", command[0], image, *command[1:]],
+        standard_input=standard_input,
+    )
+
+
+def _command(entry: Entry) -> str:
+    path = shlex.quote(entry.path)
+    owner = f"-o {entry.uid} -g {entry.gid} -m {entry.mode:04o}"
+    if entry.text is None:
+        return f"install -d {owner} {path}"
+    return f"printf %s {shlex.quote(entry.text)} | install {owner} /dev/stdin {path}"
+
+
+def _is_right(entry: Entry, testbed: site.Site) -> bool:
+    path = _on_machine(entry.path, testbed)
+    try:
+        found = path.stat()
+    except (FileNotFoundError, PermissionError):
+        return False
+    kind = stat.S_ISDIR if entry.text is None else stat.S_ISREG
+    same = (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (entry.uid, entry.gid, entry.mode)
+    return kind(found.st_mode) and same and (entry.text is None or _text(path) == entry.text)
+
+
+def _on_machine(path: str, testbed: site.Site) -> Path:
+    """Where the machine has what workers see at a path."""
+    for volume in testbed.storage:
+        if PurePosixPath(path).is_relative_to(volume.path):
+            return volume_directory(volume) / PurePosixPath(path).relative_to(volume.path)
+    raise ValueError(f"{path} is on none of the volumes of {SITE}")
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except OSError:
+        return None
