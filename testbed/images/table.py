@@ -51,5 +51,9 @@ SUBMISSION = Image(
 )
 
 IMAGES: dict[str, Image] = {
-    image.name: image for image in (BASE, SERVER, ENVIRONMENT, TRAEFIK, HUB, NOTEBOOK, DIRECTORY, SLURM, SUBMISSION)
+    image.name: image
+    for image in (
+        *(BASE, SERVER, ENVIRONMENT, TRAEFIK, HUB, NOTEBOOK, DIRECTORY, SLURM, SUBMISSION),
+        *(COMPONENTS, COREDNS, PAUSE, NODE),
+    )
 }

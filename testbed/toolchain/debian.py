@@ -1,0 +1,87 @@
+"""Debian packages on this machine: installed by root, named in exact commands for everybody else."""
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from testbed import process
+from testbed.images.base import FALLBACK_MIRROR_FILE, SOURCES
+
+TRIXIE = "trixie"
+TRIXIE_SOURCES = Path("/etc/apt/sources.list.d/trixie.sources")
+TRIXIE_PREFERENCES = Path("/etc/apt/preferences.d/trixie")
+PREFERENCES_TEXT = "Package: *\nPin: release n=trixie\nPin-Priority: 100\n"
+"""Below everything installed and below bookworm: only what is asked for by name comes from trixie."""
+
+
+class AdministratorNeeded(Exception):
+    """Something that only root can do; carries the commands."""
+
+    def __init__(self, purpose: str, commands: Sequence[str]) -> None:
+        self.purpose, self.commands = purpose, tuple(commands)
+        lines = "\n".join(f"  {command}" for command in commands)
+        super().__init__(f"{purpose}. An administrator has to run, as root:\n{lines}")
+
+
+def ensure_programs(programs: Sequence[str], packages: Sequence[str], purpose: str) -> None:
+    """Install ``packages`` unless all ``programs`` are on PATH.
+
+    A package is named as apt takes it: ``NAME`` or ``NAME/trixie``. Raises :class:`AdministratorNeeded` for other users
+    than root.
+    """
+    path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+    if all(shutil.which(program, path=path) for program in programs):
+        return
+    install(packages, purpose)
+
+
+def install(packages: Sequence[str], purpose: str) -> None:
+    """Install packages without what they only recommend. Raises like :func:`ensure_programs`."""
+    from_trixie = any(package.endswith(f"/{TRIXIE}") for package in packages)
+    sources = trixie_sources(_bookworm_sources()) if from_trixie else ""
+    if os.geteuid() != 0:
+        raise AdministratorNeeded(purpose, installation_commands(packages, sources))
+    if from_trixie:
+        TRIXIE_SOURCES.write_text(sources)
+        TRIXIE_PREFERENCES.write_text(PREFERENCES_TEXT)
+    process.run(["apt-get", "update", "--quiet"])
+    process.run(
+        ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages],
+        environment={"DEBIAN_FRONTEND": "noninteractive"},
+    )
+
+
+def installation_commands(packages: Sequence[str], sources: str) -> list[str]:
+    """What root types to get the packages; ``sources`` is the text of trixie's source, or empty."""
+    files = {TRIXIE_SOURCES: sources, TRIXIE_PREFERENCES: PREFERENCES_TEXT} if sources else {}
+    return [
+        *(f"tee {path} <<'END'\n{text.rstrip()}\nEND" for path, text in files.items()),
+        "apt-get update",
+        f"apt-get install --no-install-recommends {' '.join(packages)}",
+    ]
+
+
+def trixie_sources(bookworm: str) -> str:
+    """Trixie's source in deb822 form, from the text of this machine's bookworm source in either form.
+
+    Raises ``ValueError`` when the text has no bookworm entry.
+    """
+    for stanza in re.split(r"\n\s*\n", bookworm):
+        lines = [line for line in stanza.splitlines() if not line.lstrip().startswith("#")]
+        if any(re.match(r"Suites:.*\bbookworm\b(?!-)", line) for line in lines):
+            return "".join(f"{re.sub(r'^Suites:.*', f'Suites: {TRIXIE}', line)}\n" for line in lines)
+    found = re.search(r"^deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+bookworm\s", bookworm, re.MULTILINE)
+    if not found:
+        raise ValueError("no entry of Debian bookworm in the package sources")
+    signed = re.search(r"signed-by=(\S+)", found["options"] or "")
+    key = signed[1] if signed else "/usr/share/keyrings/debian-archive-keyring.gpg"
+    return f"Types: deb\nURIs: {found['uri']}\nSuites: {TRIXIE}\nComponents: main\nSigned-By: {key}\n"
+
+
+def _bookworm_sources() -> str:
+    for path in (SOURCES, FALLBACK_MIRROR_FILE):
+        if path.is_file():
+            return path.read_text()
+    raise RuntimeError(f"no package source found: neither {SOURCES} nor {FALLBACK_MIRROR_FILE} exists")
