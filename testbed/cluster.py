@@ -1,0 +1,251 @@
+"""The testbed's Kubernetes cluster: one kind node that stands for Geddes, with CoreDNS and an ingress controller."""
+
+import json
+import string
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import yaml
+
+from gateway import site
+from testbed import content, docker, process
+from testbed.images.kubernetes import COREDNS_TAG, ETCD_TAG, NODE
+from testbed.images.table import TRAEFIK
+from testbed.paths import KUBECONFIG, SITE, STATE, STORAGE
+from testbed.toolchain.programs import KIND, KUBECTL
+from testbed.toolchain.pulumi import STACK_STATE
+
+NAME = "af-testbed"
+NODE_CONTAINER = f"{NAME}-control-plane"
+ADDRESS = "172.30.0.10"
+"""The node's second leg, in the testbed's network: what the public names resolve to."""
+STORAGE_IN_NODE = "/srv/storage"
+RECORD = STATE / "cluster.json"
+"""Which container was made from which configuration: kind can't label its node."""
+INGRESS_MANIFEST = Path(__file__).resolve().parent / "ingress.yaml"
+
+
+class ClusterError(Exception):
+    """The cluster is not in the state that the next step needs."""
+
+
+def configuration(storage: Iterable[Path]) -> dict[str, object]:
+    """kind's cluster configuration, with each storage directory of this machine under ``/srv/storage``."""
+    mounts = [
+        # No propagation: nothing is mounted below, and a machine's root need not be a shared mount.
+        {"hostPath": str(path), "containerPath": f"{STORAGE_IN_NODE}/{path.name}"} for path in sorted(storage)
+    ]
+    kubeadm = [
+        {
+            "kind": "ClusterConfiguration",
+            "dns": {"imageTag": COREDNS_TAG},
+            "etcd": {"local": {"imageTag": ETCD_TAG}},
+        },
+        # containerd.toml's SystemdCgroup is its counterpart.
+        {"kind": "KubeletConfiguration", "cgroupDriver": "cgroupfs"},
+    ]
+    return {
+        "kind": "Cluster",
+        "apiVersion": "kind.x-k8s.io/v1alpha4",
+        # The node image brings its own: one node needs no daemon for it.
+        "networking": {"disableDefaultCNI": True},
+        "nodes": [{"role": "control-plane", "extraMounts": mounts}],
+        "kubeadmConfigPatches": [yaml.safe_dump(patch) for patch in kubeadm],
+    }
+
+
+def ensure_cluster() -> None:
+    """Have a healthy cluster of the present node image and configuration, with a leg in the testbed's network.
+
+    A stopped, unhealthy or differently made one is replaced, and with it the stack's state, which describes it.
+    """
+    docker.ensure_network()
+    wanted = configuration(_storage_directories())
+    text = yaml.safe_dump(wanted)
+    digest = content.digest(text, NODE.reference)
+    if _matches(digest) and _healthy():
+        process.say(f"{NODE_CONTAINER} runs and is healthy")
+    else:
+        remove()
+        _create(text)
+        RECORD.write_text(json.dumps({"container": _container_id(), "digest": digest}))
+    _connect()
+
+
+def _storage_directories() -> list[Path]:
+    """This machine's directories that stand for the site's shared storage, made if absent."""
+    names = [
+        Path(volume.kubernetes.path).name
+        for volume in site.load(SITE).storage
+        if isinstance(volume.kubernetes, site.HostPathSource)
+    ]
+    for name in names:
+        (STORAGE / name).mkdir(parents=True, exist_ok=True)
+    return [STORAGE / name for name in names]
+
+
+def _container_id() -> str | None:
+    """The id of the node's container when it runs."""
+    try:
+        text = process.capture(["docker", "container", "inspect", NODE_CONTAINER])
+    except process.CommandError:
+        return None
+    (details,) = json.loads(text)
+    return str(details["Id"]) if details["State"]["Running"] else None
+
+
+def _matches(digest: str) -> bool:
+    """Whether the running node was made from this configuration, and by this user's testbed."""
+    try:
+        record = json.loads(RECORD.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    return record == {"container": _container_id(), "digest": digest} and KUBECONFIG.is_file()
+
+
+def _healthy(patience_seconds: float = 30) -> bool:
+    """Whether the API server is ready; one that has just been restarted gets some time."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            kubectl("get", "--raw", "/readyz", timeout_seconds=5)
+        except (process.CommandError, subprocess.TimeoutExpired):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(1)
+        else:
+            return True
+
+
+def _create(text: str) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as stream:
+        stream.write(text)
+        stream.flush()
+        process.run(
+            [KIND.ensure(), "create", "cluster", "--name", NAME, "--image", NODE.ensure(), "--config", stream.name]
+            + ["--kubeconfig", KUBECONFIG, "--wait", "180s"]
+        )
+    KUBECONFIG.chmod(0o600)
+
+
+def public_names() -> list[str]:
+    """The names of both gateways as the user guide has them."""
+    described = site.load(SITE)
+    gateways = [described.gateway(backend) for backend in site.Backend]
+    return sorted({name for gateway in gateways for name in (gateway.host, gateway.proxy_host)})
+
+
+def _connect() -> None:
+    """Give the node its fixed address and the public names in the testbed's network."""
+    (details,) = json.loads(process.capture(["docker", "container", "inspect", NODE_CONTAINER]))
+    names = public_names()
+    leg = details["NetworkSettings"]["Networks"].get(docker.NETWORK)
+    if leg and leg["IPAddress"] == ADDRESS and set(names).issubset(leg["Aliases"] or ()):
+        return
+    if leg:
+        process.run(["docker", "network", "disconnect", docker.NETWORK, NODE_CONTAINER])
+    aliases = [argument for name in names for argument in ("--alias", name)]
+    process.run(["docker", "network", "connect", "--ip", ADDRESS, *aliases, docker.NETWORK, NODE_CONTAINER])
+
+
+def kubectl(*arguments: str, standard_input: str | None = None, timeout_seconds: float = 300) -> str:
+    """Run kubectl on the testbed's cluster and return what it prints. Raises like :func:`process.capture`."""
+    return process.capture(
+        [KUBECTL.ensure(), "--kubeconfig", KUBECONFIG, *arguments],
+        standard_input=standard_input,
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def ensure_images(references: Iterable[str]) -> None:
+    """Have these images of the engine on the node, under the same names; only what is missing is copied."""
+    present = docker.execute(NODE_CONTAINER, ["ctr", "--namespace", "k8s.io", "images", "list"])
+    for reference in references:
+        identifier = docker.image_id(reference)
+        if identifier is None:
+            raise ClusterError(f"the node needs the image {reference}, which is not built")
+        if has_image(present, reference, identifier):
+            process.say(f"the node has {reference}")
+        else:
+            _load(reference)
+
+
+def has_image(listing: str, reference: str, identifier: str) -> bool:
+    """Whether containerd's listing has a reference that means an image id (``sha256:...``).
+
+    The CRI plugin lists each image a second time under its id, with the same digest as under its names.
+    """
+    rows = [line.split() for line in listing.splitlines()[1:]]
+    digests: Mapping[str, str] = {row[0]: row[2] for row in rows if len(row) > 2}
+    digest = digests.get(canonical(reference))
+    return digest is not None and digest in (digests.get(identifier), identifier)
+
+
+def canonical(reference: str) -> str:
+    """An image's full name, as containerd and Kubernetes know it: Docker leaves out its default registry."""
+    first, _, rest = reference.partition("/")
+    if not rest:
+        return f"docker.io/library/{reference}"
+    return reference if "." in first or ":" in first or first == "localhost" else f"docker.io/{reference}"
+
+
+def _load(reference: str) -> None:
+    process.say(f"copying {reference} to the node")
+    with (
+        subprocess.Popen(["docker", "save", reference], stdout=subprocess.PIPE) as save,
+        subprocess.Popen(
+            ["docker", "exec", "--interactive", NODE_CONTAINER]
+            + ["ctr", "--namespace", "k8s.io", "images", "import", "--digests=false", "-"],
+            stdin=save.stdout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as load,
+    ):
+        output = load.communicate(timeout=600)[0]
+        save.wait(timeout=60)
+    if save.returncode or load.returncode:
+        raise ClusterError(f"copying {reference} to the node failed:\n{output}")
+
+
+def ensure_coredns() -> None:
+    """One CoreDNS, which is enough for one node, up and answering for names outside of the cluster too."""
+    kubectl("--namespace", "kube-system", "scale", "deployment", "coredns", "--replicas=1")
+    _wait_for("kube-system", "coredns")
+
+
+def ensure_ingress() -> None:
+    """Traefik as the controller of class ``public``: the stand-in for the one that Geddes' administrators run."""
+    gateway = site.load(SITE).kubernetes
+    image = TRAEFIK.ensure()
+    ensure_images([image])
+    manifest = string.Template(INGRESS_MANIFEST.read_text()).substitute(
+        namespace=gateway.ingress_namespace,
+        ingress_class=gateway.ingress_class,
+        image=canonical(image),
+        address=ADDRESS,
+    )
+    applied = kubectl(
+        *("apply", "--server-side", "--force-conflicts", "--field-manager=testbed", "--filename=-"),
+        standard_input=manifest,
+    )
+    process.say(applied)
+    _wait_for(gateway.ingress_namespace, "traefik")
+
+
+def _wait_for(namespace: str, deployment: str) -> None:
+    process.say(
+        kubectl("--namespace", namespace, "rollout", "status", f"deployment/{deployment}", "--timeout=120s").strip()
+    )
+
+
+def remove() -> None:
+    """Delete the cluster with its kubeconfig, and the state of the stack that was deployed to it."""
+    if process.succeeds(["docker", "container", "inspect", NODE_CONTAINER]):
+        process.run(["docker", "rm", "--force", "--volumes", NODE_CONTAINER])
+    for path in (RECORD, KUBECONFIG):
+        path.unlink(missing_ok=True)
+    process.run(["rm", "--recursive", "--force", STACK_STATE])
