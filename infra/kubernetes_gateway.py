@@ -1,0 +1,191 @@
+"""The Kubernetes gateway: API server, controller and proxy, all inside the namespace."""
+
+import hashlib
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import yaml
+from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
+
+from gateway import settings
+from gateway.kubernetes import names
+from gateway.site import Site
+from infra.proxy import Proxy
+from infra.quantities import Amounts
+from infra.workload import Mount, Workload, WorkloadArgs
+
+PYTHON_RESOURCES = Amounts(cores=0.1, cores_limit=2, memory_gib=0.25, memory_limit_gib=2)
+"""Of API server and controller each: idle they need next to nothing, hundreds of clusters at once much."""
+DRAIN_SECONDS = 5
+"""Traefik goes on sending requests to an API pod for seconds after it left the endpoints."""
+SECRET_MODE = 0o440
+
+
+@dataclass(frozen=True)
+class KubernetesGatewayArgs:
+    """What the gateway is made of."""
+
+    site: Site
+    namespace: pulumi.Input[str]
+    hub_token: pulumi.Input[str]
+    directory_ca: str | None
+    definitions: Sequence[pulumi.Resource]
+    """The CRDs."""
+
+
+class KubernetesGateway(pulumi.ComponentResource):
+    """The gateway that runs clusters as pods."""
+
+    def __init__(self, name: str, args: KubernetesGatewayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("af-dask-gateway:infra:KubernetesGateway", name, {}, opts)
+        self._args = args
+        self._gateway = args.site.kubernetes
+        self._child = pulumi.ResourceOptions(parent=self)
+        site_text = yaml.safe_dump(args.site.model_dump(mode="json"), sort_keys=False)
+        self.site = self._config_map("site", posixpath.basename(settings.DEFAULT_SITE), site_text)
+        self.trust = self._trust()
+        self.hub_token = self._hub_token()
+        site_mount = _config_mount("site", posixpath.dirname(settings.DEFAULT_SITE), self._object_name("site"))
+        digest = _digest(site_text, args.directory_ca or "")
+        self.api = self._api(site_mount, digest)
+        self.api_service = self._api_service()
+        self.controller = self._controller(site_mount, digest)
+        self.proxy = Proxy(f"{name}-proxy", self._gateway, args.namespace, args.definitions, opts=self._child)
+        self.register_outputs({})
+
+    def _object_name(self, kind: str) -> str:
+        return f"{kind}-{self._gateway.release}"
+
+    def _config_map(self, kind: str, key: str, text: str) -> ConfigMap:
+        name = self._object_name(kind)
+        return ConfigMap(name, metadata=self._metadata(name), data={key: text}, opts=self._child)
+
+    def _metadata(self, name: str) -> dict[str, pulumi.Input[str] | dict[str, str]]:
+        labels = names.common_labels(self._gateway.release)
+        return {"name": name, "namespace": self._args.namespace, "labels": labels}
+
+    def _trust(self) -> ConfigMap | None:
+        ca_file = self._args.site.identity.directory.ca_file
+        if ca_file is None or self._args.directory_ca is None:
+            return None
+        return self._config_map("trust", posixpath.basename(ca_file), self._args.directory_ca)
+
+    def _hub_token(self) -> Secret:
+        name = self._object_name("hub-token")
+        key = posixpath.basename(settings.DEFAULT_HUB_TOKEN)
+        return Secret(name, metadata=self._metadata(name), string_data={key: self._args.hub_token}, opts=self._child)
+
+    def _api(self, site_mount: Mount, digest: str) -> Workload:
+        mounts = [
+            site_mount,
+            Mount(
+                "hub-token",
+                posixpath.dirname(settings.DEFAULT_HUB_TOKEN),
+                {"secret": {"secret_name": self._object_name("hub-token"), "default_mode": SECRET_MODE}},
+            ),
+        ]
+        ca_file = self._args.site.identity.directory.ca_file
+        if ca_file is not None:
+            mounts.append(_config_mount("trust", posixpath.dirname(ca_file), self._object_name("trust")))
+        return Workload(
+            "api",
+            WorkloadArgs(
+                gateway=self._gateway,
+                namespace=self._args.namespace,
+                name=names.api_name(self._gateway.release),
+                component="api",
+                image=self._gateway.images.server,
+                arguments=["python", "-m", "gateway.kubernetes", "api"],
+                ports={"http": names.API_PORT},
+                readiness={"http_get": {"path": "/api/health", "port": "http"}},
+                rules=[
+                    {"api_groups": [""], "resources": ["secrets"], "verbs": ["get"]},
+                    {
+                        "api_groups": ["gateway.dask.org"],
+                        "resources": ["daskclusters"],
+                        "verbs": ["list", "watch", "create", "patch"],
+                    },
+                ],
+                resources=PYTHON_RESOURCES,
+                replicas=self._gateway.api_replicas,
+                drain_seconds=DRAIN_SECONDS,
+                mounts=mounts,
+                annotations={
+                    "af-dask-gateway/configuration": digest,
+                    "af-dask-gateway/hub-token": pulumi.Output.from_input(self._args.hub_token).apply(_digest),
+                },
+                depends_on=[*self._args.definitions, self.site, self.hub_token, *([self.trust] if self.trust else [])],
+            ),
+            opts=self._child,
+        )
+
+    def _api_service(self) -> Service:
+        name = names.api_name(self._gateway.release)
+        return Service(
+            name,
+            metadata=self._metadata(name),
+            spec={
+                "selector": self.api.labels,
+                "ports": [{"name": "http", "port": names.API_PORT, "target_port": "http"}],
+            },
+            opts=self._child,
+        )
+
+    def _controller(self, site_mount: Mount, digest: str) -> Workload:
+        return Workload(
+            "controller",
+            WorkloadArgs(
+                gateway=self._gateway,
+                namespace=self._args.namespace,
+                name=names.controller_name(self._gateway.release),
+                component="controller",
+                image=self._gateway.images.server,
+                arguments=["python", "-m", "gateway.kubernetes", "controller"],
+                ports={"http": names.API_PORT},
+                # It serves no route of its own.
+                readiness={"tcp_socket": {"port": "http"}},
+                rules=[
+                    {
+                        "api_groups": ["gateway.dask.org"],
+                        "resources": ["daskclusters"],
+                        "verbs": ["list", "watch", "delete"],
+                    },
+                    {"api_groups": ["gateway.dask.org"], "resources": ["daskclusters/status"], "verbs": ["patch"]},
+                    {
+                        "api_groups": ["traefik.io"],
+                        "resources": ["ingressroutes", "ingressroutetcps"],
+                        "verbs": ["create"],
+                    },
+                    {
+                        "api_groups": [""],
+                        "resources": ["pods"],
+                        "verbs": ["list", "watch", "create", "delete"],
+                    },
+                    {
+                        "api_groups": ["discovery.k8s.io"],
+                        "resources": ["endpointslices"],
+                        "verbs": ["list", "watch"],
+                    },
+                    {"api_groups": [""], "resources": ["secrets"], "verbs": ["create", "delete"]},
+                    {"api_groups": [""], "resources": ["services"], "verbs": ["create"]},
+                ],
+                resources=PYTHON_RESOURCES,
+                # Two controllers at once would make pods twice: it elects no leader.
+                recreate=True,
+                mounts=[site_mount],
+                annotations={"af-dask-gateway/configuration": digest},
+                depends_on=[*self._args.definitions, self.site],
+            ),
+            opts=self._child,
+        )
+
+
+def _config_mount(name: str, path: str, config_map: str) -> Mount:
+    return Mount(name, path, {"config_map": {"name": config_map}})
+
+
+def _digest(*texts: str) -> str:
+    """Too short to give a secret away, long enough to tell two apart."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]

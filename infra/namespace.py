@@ -1,0 +1,58 @@
+"""The namespace and the bounds on everything in it."""
+
+import pulumi
+from pulumi_kubernetes.core.v1 import LimitRange, Namespace, ResourceQuota
+
+from gateway.site import KubernetesGateway
+from infra.quantities import cores, gib
+
+POD_SECURITY = "restricted"
+
+
+class GatewayNamespace(pulumi.ComponentResource):
+    """The namespace with enforced Pod Security, its ResourceQuota and its LimitRange."""
+
+    def __init__(self, name: str, gateway: KubernetesGateway, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("af-dask-gateway:infra:Namespace", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        self.namespace = Namespace(
+            gateway.namespace,
+            metadata={
+                "name": gateway.namespace,
+                "labels": {f"pod-security.kubernetes.io/{mode}": POD_SECURITY for mode in ("enforce", "audit", "warn")},
+            },
+            # It may hold more than this stack's objects, and goes with all of them.
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
+        )
+        self.name: pulumi.Output[str] = self.namespace.metadata.apply(lambda metadata: str(metadata.name))
+        """The namespace's name; what takes it waits for the namespace."""
+        self.quota = ResourceQuota(
+            f"{name}-quota",
+            metadata={"name": gateway.release, "namespace": self.name},
+            spec={
+                "hard": {
+                    "requests.cpu": cores(gateway.quota.cores),
+                    "requests.memory": gib(gateway.quota.memory_gib),
+                    "pods": str(gateway.quota.pods),
+                }
+            },
+            opts=child,
+        )
+        limits = gateway.limit_range
+        default = {"cpu": cores(limits.default_cores), "memory": gib(limits.default_memory_gib)}
+        self.limit_range = LimitRange(
+            f"{name}-limits",
+            metadata={"name": gateway.release, "namespace": self.name},
+            spec={
+                "limits": [
+                    {
+                        "type": "Container",
+                        "default": default,
+                        "default_request": default,
+                        "max": {"cpu": cores(limits.maximum_cores), "memory": gib(limits.maximum_memory_gib)},
+                    }
+                ]
+            },
+            opts=child,
+        )
+        self.register_outputs({"name": self.name})

@@ -1,0 +1,33 @@
+"""The whole stack, as components."""
+
+import pulumi
+
+from infra.crds import CustomResourceDefinitions
+from infra.kubernetes_gateway import KubernetesGateway, KubernetesGatewayArgs
+from infra.namespace import GatewayNamespace
+from infra.network import NetworkPolicies
+from infra.settings import Settings
+from infra.slurm_gateway import SlurmGatewayFront
+from infra.storage import Storage
+
+
+def build(settings: Settings) -> None:
+    """Declare everything of a site that lives on Kubernetes."""
+    site = settings.site
+    namespace = GatewayNamespace("namespace", site.kubernetes)
+    definitions = CustomResourceDefinitions("definitions", manage_traefik=site.kubernetes.manage_traefik_crds)
+    Storage("storage", site, namespace.name)
+    NetworkPolicies("network", site.kubernetes.release, namespace.name)
+    KubernetesGateway(
+        "kubernetes-gateway",
+        KubernetesGatewayArgs(
+            site=site,
+            namespace=namespace.name,
+            hub_token=settings.hub_token,
+            directory_ca=settings.directory_ca,
+            definitions=definitions.all,
+        ),
+    )
+    SlurmGatewayFront("slurm-gateway", site, namespace.name)
+    pulumi.export("kubernetes-address", site.kubernetes.address)
+    pulumi.export("slurm-address", site.slurm.address)

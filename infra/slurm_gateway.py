@@ -1,0 +1,66 @@
+"""The front of the SLURM gateway: names on Kubernetes that lead to Hammer's submission host."""
+
+import pulumi
+from pulumi_kubernetes.discovery.v1 import EndpointSlice
+
+from gateway.kubernetes import names
+from gateway.site import Site
+from infra.exposure import ExposedService, ServiceArgs, ingress
+
+PORT_NAME = "gateway"
+"""API, dashboards and schedulers share one port: dask-gateway-proxy tells TLS by SNI from HTTP."""
+
+
+class SlurmGatewayFront(pulumi.ComponentResource):
+    """A Service without selector, the EndpointSlice that leads it to the submission host, and the Ingress."""
+
+    def __init__(
+        self, name: str, site: Site, namespace: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("af-dask-gateway:infra:SlurmGatewayFront", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        gateway = site.slurm
+        labels = names.common_labels(gateway.release)
+        service_name = names.api_name(gateway.release)
+        self.service = ExposedService(
+            "slurm-service",
+            ServiceArgs(
+                name=service_name,
+                namespace=namespace,
+                labels=labels,
+                exposure=gateway.front_exposure,
+                ports=[{"name": PORT_NAME, "port": gateway.proxy_port, "target_port": gateway.proxy_port}],
+                public_ports=[PORT_NAME],
+            ),
+            opts=child,
+        )
+        self.endpoints = [
+            EndpointSlice(
+                target,
+                metadata={
+                    "name": target,
+                    "namespace": namespace,
+                    "labels": {
+                        **labels,
+                        "kubernetes.io/service-name": target,
+                        "endpointslice.kubernetes.io/managed-by": pulumi.get_project(),
+                    },
+                },
+                address_type="IPv4",
+                endpoints=[{"addresses": [gateway.submission_address], "conditions": {"ready": True}}],
+                ports=[{"name": PORT_NAME, "port": gateway.proxy_port, "protocol": "TCP"}],
+                opts=child,
+            )
+            for target in self.service.names
+        ]
+        self.ingress = ingress(
+            gateway.release,
+            namespace=namespace,
+            labels=labels,
+            ingress_class=site.kubernetes.ingress_class,
+            host=gateway.host,
+            service=service_name,
+            port=gateway.proxy_port,
+            opts=child,
+        )
+        self.register_outputs({})

@@ -1,0 +1,140 @@
+"""A part of the gateway that runs in pods: its identity, what it may do, and its Deployment."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.apps.v1 import Deployment
+from pulumi_kubernetes.core.v1 import ServiceAccount
+from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
+
+from gateway.kubernetes import names
+from gateway.site import KubernetesGateway
+from infra.quantities import Amounts
+
+RUN_AS = 65532
+"""uid and gid of our images' processes: nobody's."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A read-only volume of a container."""
+
+    name: str
+    path: str
+    source: Mapping[str, Any]
+    """A volume's source, for example ``{"config_map": {...}}``."""
+
+
+@dataclass(frozen=True)
+class WorkloadArgs:
+    """One part of the gateway."""
+
+    gateway: KubernetesGateway
+    namespace: pulumi.Input[str]
+    name: str
+    """Of all its objects."""
+    component: str
+    image: str
+    arguments: Sequence[str]
+    ports: Mapping[str, int]
+    """Name -> container port."""
+    readiness: Mapping[str, Any]
+    """A probe's action."""
+    rules: Sequence[Mapping[str, Sequence[str]]]
+    """What its Role, in the namespace, allows."""
+    resources: Amounts
+    replicas: int = 1
+    recreate: bool = False
+    """Whether the old pod must be gone before the new one starts."""
+    drain_seconds: int = 0
+    """How long a pod goes on serving while the others learn that it is leaving."""
+    mounts: Sequence[Mount] = ()
+    annotations: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Of the pods: a change restarts them."""
+    depends_on: Sequence[pulumi.Resource] = ()
+
+
+class Workload(pulumi.ComponentResource):
+    """ServiceAccount, Role, RoleBinding and Deployment of a part, within Pod Security "restricted"."""
+
+    def __init__(self, name: str, args: WorkloadArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("af-dask-gateway:infra:Workload", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        self.labels = names.component_labels(args.gateway.release, args.component)
+        metadata = {"name": args.name, "namespace": args.namespace, "labels": self.labels}
+        self.account = ServiceAccount(args.name, metadata=metadata, automount_service_account_token=False, opts=child)
+        self.role = Role(args.name, metadata=metadata, rules=list(args.rules), opts=child)
+        self.binding = RoleBinding(
+            args.name,
+            metadata=metadata,
+            role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "Role", "name": args.name},
+            subjects=[{"kind": "ServiceAccount", "name": args.name, "namespace": args.namespace}],
+            opts=child,
+        )
+        self.deployment = Deployment(
+            args.name,
+            metadata=metadata,
+            spec={
+                "replicas": args.replicas,
+                "selector": {"match_labels": self.labels},
+                "strategy": _strategy(args),
+                "template": {
+                    "metadata": {"labels": self.labels, "annotations": args.annotations},
+                    "spec": _pod(args),
+                },
+            },
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=[self.account, self.role, self.binding, *args.depends_on]
+            ),
+        )
+        self.register_outputs({})
+
+
+def _strategy(args: WorkloadArgs) -> dict[str, Any]:
+    if args.recreate:
+        return {"type": "Recreate"}
+    return {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": 1}}
+
+
+def _pod(args: WorkloadArgs) -> dict[str, Any]:
+    gateway = args.gateway
+    return {
+        "service_account_name": args.name,
+        "automount_service_account_token": True,
+        "enable_service_links": False,
+        "security_context": {
+            "run_as_non_root": True,
+            "run_as_user": RUN_AS,
+            "run_as_group": RUN_AS,
+            # Secrets are readable for the group only.
+            "fs_group": RUN_AS,
+            "seccomp_profile": {"type": "RuntimeDefault"},
+        },
+        "node_selector": dict(gateway.placement.node_selector),
+        "tolerations": [dict(toleration) for toleration in gateway.placement.tolerations],
+        "host_aliases": [{"ip": address, "hostnames": [host]} for host, address in gateway.directory_addresses.items()],
+        "containers": [_container(args)],
+        "volumes": [{"name": mount.name, **mount.source} for mount in args.mounts],
+    }
+
+
+def _container(args: WorkloadArgs) -> dict[str, Any]:
+    drain = {"lifecycle": {"pre_stop": {"sleep": {"seconds": args.drain_seconds}}}} if args.drain_seconds else {}
+    return {
+        "name": args.component,
+        "image": args.image,
+        "image_pull_policy": args.gateway.image_pull_policy,
+        "args": list(args.arguments),
+        "ports": [{"name": name, "container_port": port} for name, port in args.ports.items()],
+        "readiness_probe": {**args.readiness, "period_seconds": 2, "timeout_seconds": 2, "failure_threshold": 3},
+        "resources": args.resources.requirements,
+        "security_context": {
+            "allow_privilege_escalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "read_only_root_filesystem": True,
+        },
+        "volume_mounts": [{"name": mount.name, "mount_path": mount.path, "read_only": True} for mount in args.mounts],
+        **drain,
+    }

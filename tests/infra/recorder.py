@@ -1,0 +1,84 @@
+"""Run the Pulumi program without Kubernetes and record what it declares, as manifests."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+from pulumi.runtime import mocks
+
+from infra.program import build
+from infra.settings import Settings
+
+KUBERNETES = "kubernetes:"
+STACK_ROOT = "pulumi:pulumi:Stack"
+
+
+@dataclass
+class Recorder(mocks.Mocks):
+    """Answers for the engine: every resource exists at once, with the inputs as outputs."""
+
+    resources: list[mocks.MockResourceArgs] = field(default_factory=list)
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        self.resources.append(args)
+        return args.name, args.inputs
+
+    def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
+        raise AssertionError(f"the program calls {args.token}, which needs a cluster")
+
+    @property
+    def manifests(self) -> "Manifests":
+        return Manifests([_whole(args.inputs) for args in self.resources if args.typ.startswith(KUBERNETES)])
+
+
+@dataclass(frozen=True)
+class Manifests:
+    """Kubernetes objects."""
+
+    objects: list[dict[str, Any]]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.objects)
+
+    def of_kind(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Those of a kind, by name. Fails when two have the same."""
+        found = [manifest for manifest in self.objects if manifest["kind"] == kind]
+        by_name = {manifest["metadata"]["name"]: manifest for manifest in found}
+        assert len(by_name) == len(found), f"two objects of kind {kind} have the same name"
+        return by_name
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        """The one of that kind and name. Fails, and names those that there are, when there is none."""
+        by_name = self.of_kind(kind)
+        assert name in by_name, f"no {kind} {name}; there are: {', '.join(sorted(by_name)) or 'none'}"
+        return by_name[name]
+
+
+def _whole(value: Any) -> Any:
+    """The value with whole numbers as such: the engine's protocol knows only floats."""
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def record(program: Callable[[], None]) -> Recorder:
+    """What a program declares. Raises what the program raises."""
+    recorder = Recorder()
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    mocks.set_mocks(recorder, project="af-dask-gateway", stack="test")
+
+    @pulumi.runtime.test
+    def run() -> None:
+        program()
+
+    run()
+    return recorder
+
+
+def render(settings: Settings) -> Manifests:
+    """The objects of a stack."""
+    return record(lambda: build(settings)).manifests
