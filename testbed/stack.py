@@ -1,0 +1,134 @@
+"""The Pulumi stack on the testbed: the real ``pulumi up`` of the real program, with a file back end.
+
+Its copy of ``Pulumi.testbed.yaml``, with the testbed's images, certificate authority and (encrypted) JupyterHub token,
+lives beside the back end's files: all of that is true of one cluster only and goes with it.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import requests
+import yaml
+
+from gateway import site
+from testbed import certificates, cluster, content, process, secret_files, waiting
+from testbed.images.table import ENVIRONMENT, SERVER, TRAEFIK
+from testbed.paths import KUBECONFIG, PROJECT, ROOT, SITE
+from testbed.toolchain import pulumi
+
+STACK = "testbed"
+WORKSPACE = pulumi.STACK_STATE / "project"
+"""Where ``pulumi stack init`` and ``pulumi config`` write instead of into the clone."""
+CONFIGURATION = WORKSPACE / f"Pulumi.{STACK}.yaml"
+RECORD = pulumi.STACK_STATE / "deployed"
+"""Digest of everything that the last complete deployment was made from."""
+LOCKS = pulumi.STACK_STATE / ".pulumi" / "locks"
+CHECKPOINT = pulumi.STACK_STATE / ".pulumi" / "stacks" / PROJECT / f"{STACK}.json"
+INPUTS = (ROOT / "infra", ROOT / "gateway", ROOT / "Pulumi.yaml", ROOT / f"Pulumi.{STACK}.yaml", SITE)
+SECONDS_TO_ANSWER = 120
+ANSWERS_IN_A_ROW = 3
+"""Traefik may still send a request to an API pod that has just gone."""
+
+
+def ensure_stack() -> None:
+    """Deploy the stack if anything that it is made of has changed, and wait until the API answers as users see it."""
+    images = {image.name: image.ensure() for image in (SERVER, ENVIRONMENT, TRAEFIK)}
+    token = secret_files.ensure("hub-token")[0].read_text()
+    authority = certificates.certificate_authority().read_text()
+    digest = content.digest(*INPUTS, json.dumps(images), token, authority)
+    if _recorded() == digest and _answers():
+        process.say("the stack is deployed and answers")
+        return
+    cluster.ensure_images(images.values())
+    RECORD.unlink(missing_ok=True)
+    _initialise()
+    _configure(images, authority, token)
+    _deploy()
+    _wait_until_it_answers()
+    RECORD.write_text(digest)
+
+
+def preview_shows_no_change() -> bool:
+    """Whether ``pulumi preview`` would leave every object as it is. Raises :class:`process.CommandError`."""
+    shown = json.loads(_capture(["preview", "--json", *_selected()], directory=ROOT))
+    summary: Mapping[str, int] = shown["changeSummary"]
+    process.say(f"preview: {json.dumps(summary)}")
+    return set(summary) <= {"same"}
+
+
+def _recorded() -> str | None:
+    return RECORD.read_text() if RECORD.is_file() else None
+
+
+def _initialise() -> None:
+    """Have a stack that is not locked. Only an interrupted deployment leaves a lock: no two run at once."""
+    if not CHECKPOINT.is_file():
+        WORKSPACE.mkdir(parents=True, exist_ok=True)
+        CONFIGURATION.unlink(missing_ok=True)
+        shutil.copyfile(ROOT / "Pulumi.yaml", WORKSPACE / "Pulumi.yaml")
+        _run(["stack", "init", STACK, "--secrets-provider", "passphrase", "--no-select"], directory=WORKSPACE)
+    elif any(LOCKS.rglob("*.json")):
+        process.say("an earlier deployment was interrupted")
+        _run(["cancel", STACK, "--yes"], directory=WORKSPACE)
+
+
+def _configure(images: Mapping[str, str], authority: str, token: str) -> None:
+    written = yaml.safe_load(CONFIGURATION.read_text())
+    settings = yaml.safe_load((ROOT / CONFIGURATION.name).read_text())
+    settings["encryptionsalt"] = written["encryptionsalt"]
+    settings["config"][f"{PROJECT}:images"] = dict(images)
+    settings["config"][f"{PROJECT}:directory-ca"] = authority
+    CONFIGURATION.write_text(yaml.safe_dump(settings))
+    _run(["config", "set", "--secret", "--stack", STACK, "hub-token"], directory=WORKSPACE, standard_input=token)
+
+
+def _deploy() -> None:
+    # Refreshed, because somebody may have changed or deleted objects by hand, and after an interrupt.
+    _run(["up", "--yes", "--skip-preview", "--refresh", "--suppress-outputs", *_selected()], directory=ROOT)
+
+
+def _selected() -> list[str]:
+    return ["--stack", STACK, "--config-file", str(CONFIGURATION)]
+
+
+def _run(arguments: list[str], *, directory: Path, standard_input: str | None = None) -> None:
+    process.run(
+        [pulumi.ensure(), "--non-interactive", "--color", "never", *arguments],
+        environment=_environment(),
+        directory=directory,
+        standard_input=standard_input,
+    )
+
+
+def _capture(arguments: list[str], *, directory: Path) -> str:
+    return process.capture(
+        [pulumi.ensure(), "--non-interactive", *arguments], environment=_environment(), directory=directory
+    )
+
+
+def _environment() -> dict[str, str]:
+    passphrase = secret_files.ensure("pulumi-passphrase")[0]
+    return {
+        **pulumi.environment(),
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase),
+        "KUBECONFIG": str(KUBECONFIG),
+    }
+
+
+def _wait_until_it_answers() -> None:
+    for _ in range(ANSWERS_IN_A_ROW):
+        waiting.until(
+            f"the gateway's API answers at {site.load(SITE).kubernetes.address}", _answers, seconds=SECONDS_TO_ANSWER
+        )
+
+
+def _answers() -> bool:
+    """Whether a route answers through the ingress controller; its readiness alone would not say so."""
+    gateway = site.load(SITE).kubernetes
+    try:
+        response = requests.get(f"http://{cluster.ADDRESS}/api/version", headers={"Host": gateway.host}, timeout=5)
+    except requests.RequestException:
+        return False
+    return response.status_code == 200 and "version" in response.text
