@@ -61,7 +61,7 @@ def ensure_hub() -> None:
             address=ADDRESS,
             aliases=("hub",),
             mounts=mounts,
-            options=("--hostname", "hub", *LEAST_PRIVILEGE),
+            options=LEAST_PRIVILEGE,
             inputs=(_write_configuration(),),
         )
     )

@@ -4,29 +4,24 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import IO
 
 from gateway import client, site
-from testbed import content, docker, hub, people
+from gateway.site import Access
+from testbed import content, docker, hub, people, storage
 from testbed.images.table import NOTEBOOK
-from testbed.paths import SITE, STATE, STORAGE
+from testbed.paths import SITE, STATE
 
 NAME = "af-notebook"
 ADDRESS = "172.30.0.30"
 CONFIGURATION = STATE / "notebook" / "dask"
 """Mounted as ``/etc/dask``."""
-VOLUMES = {
-    STORAGE / "depot-cms": "/depot/cms",
-    STORAGE / "work": "/work",
-    STORAGE / "cvmfs": "/cvmfs:ro",
-    STORAGE / "eos-purdue": "/eos/purdue:ro",
-}
 
 
 def ensure_notebook() -> None:
     """Make the container run, with a home directory for everybody."""
-    for source in VOLUMES:
+    volumes = {storage.volume_directory(volume): target(volume) for volume in site.load(SITE).storage}
+    for source in volumes:
         # Docker would make it, empty and owned by root.
         if not source.is_dir():
             raise RuntimeError(f"the notebook needs the directory {source}: run the step 'storage' before")
@@ -38,8 +33,7 @@ def ensure_notebook() -> None:
             image=NOTEBOOK.ensure(),
             address=ADDRESS,
             aliases=("notebook",),
-            mounts={**VOLUMES, CONFIGURATION: "/etc/dask:ro"},
-            options=("--hostname", "notebook"),
+            mounts={**volumes, CONFIGURATION: "/etc/dask:ro"},
             inputs=(content.digest(CONFIGURATION),),
         )
     )
@@ -48,6 +42,12 @@ def ensure_notebook() -> None:
         docker.execute(
             NAME, ["install", "--directory", f"--owner={uid}", f"--group={gid}", "--mode=700", f"/home/{person.name}"]
         )
+
+
+def target(volume: site.Volume) -> str:
+    """Where the notebook sees a volume: read-only when nobody's workers may write to it either."""
+    writable = any(Access.READ_WRITE in by_class.values() for by_class in volume.access.values())
+    return volume.path if writable else f"{volume.path}:ro"
 
 
 def identity(name: str) -> tuple[int, int, tuple[int, ...]]:

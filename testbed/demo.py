@@ -1,0 +1,45 @@
+"""The user guide's snippets as alice, on both gateways."""
+
+import sys
+
+from gateway.site import Backend
+from testbed import guide, notebook
+
+PERSON = "alice"
+PIXI_PROJECT = "/depot/cms/projects/analysis"
+"""On Depot, which the workers of both back ends see."""
+PATHS = {guide.PIXI_PROJECT: PIXI_PROJECT, guide.VOMS_PROXY: "/depot/cms/users/alice/x509up"}
+REPORT = """
+import os
+print("  sum of squares   ", total)
+print("  workers run as   ", sorted({"uid %d, gid %d" % pair for pair in client.run(lambda: (os.getuid(), os.getgid())).values()}))
+print("  workers run on   ", sorted(set(client.run(lambda: os.uname().nodename).values())))
+print("  dashboard        ", cluster.dashboard_link)
+"""
+TIMEOUT_SECONDS = 240
+
+
+def script(backend: Backend) -> str:
+    """The guide's snippets in a row: connect, create, compute, a report of what came out, shut down."""
+    first = [guide.snippet(f"connect-{backend.value}"), guide.snippet("create", PATHS)]
+    # The guide's last line of a cell shows a widget; as a script it must not keep the cluster from ending.
+    rest = "".join(f"    {line}\n" for line in f"{guide.snippet('compute')}{REPORT}".splitlines() if line)
+    return "\n".join([*first, f"try:\n{rest}finally:", f"    {guide.snippet('shutdown')}"])
+
+
+def run() -> int:
+    """Run it on both gateways; returns 0 when both computed, else 1."""
+    failed = False
+    for backend in Backend:
+        _write(f"{backend.value}: {guide.snippet(f'connect-{backend.value}').splitlines()[2].removeprefix('# ')}\n")
+        completed = notebook.run_as(PERSON, ["python", "-"], script(backend), timeout_seconds=TIMEOUT_SECONDS)
+        _write(completed.stdout)
+        if completed.returncode:
+            failed = True
+            _write(f"  FAILED with exit code {completed.returncode}\n{completed.stderr}")
+    return int(failed)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

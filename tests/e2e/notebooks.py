@@ -1,0 +1,107 @@
+"""Notebooks of the testbed's people, driven from here."""
+
+import json
+import queue
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from testbed import guide, notebook
+
+KERNEL = Path(__file__).with_name("kernel.py").read_text()
+PIXI_PROJECT = "/depot/cms/projects/analysis"
+CONDA_ENVIRONMENT = "/depot/cms/conda/analysis"
+CELL_SECONDS = 150
+"""Longer than a cluster may take to start or fail (user guide, section 5)."""
+
+
+class CellError(Exception):
+    """An exception that a cell raised in the notebook."""
+
+    def __init__(self, name: str, message: str, text: str) -> None:
+        self.name, self.message = name, message
+        super().__init__(f"{name}: {message}\n{text}")
+
+
+class Notebook:
+    """A kernel in the notebook container, run as a person. Leaving the context ends it as a user's would end."""
+
+    def __init__(self, person: str, extra: Mapping[str, str | None] | None = None) -> None:
+        self.person = person
+        self._paths = {
+            guide.PIXI_PROJECT: PIXI_PROJECT,
+            guide.CONDA_ENVIRONMENT: CONDA_ENVIRONMENT,
+            guide.VOMS_PROXY: proxy_path(person),
+        }
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in __exit__
+        self._session = notebook.Session(person, extra)
+        self._process = subprocess.Popen(
+            self._session.command(["python", "-c", KERNEL]),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        self._replies: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def __enter__(self) -> "Notebook":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the kernel: at its end the client shuts down the clusters that it created."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise AssertionError(f"{self.person}'s kernel did not end; it printed:\n{self.printed()}") from None
+        finally:
+            self._session.__exit__()
+            self._errors.close()
+
+    def _receive(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._replies.put(line)
+        self._replies.put(None)
+
+    def run(self, code: str, seconds: float = CELL_SECONDS) -> Any:
+        """Run a cell; returns the value of its last expression as JSON can hold it (else its repr).
+
+        Raises :class:`CellError` for what the cell raised, ``AssertionError`` when there was no answer.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(code) + "\n")
+        self._process.stdin.flush()
+        try:
+            line = self._replies.get(timeout=seconds)
+        except queue.Empty:
+            line = None
+        if line is None:
+            raise AssertionError(
+                f"no answer from {self.person}'s kernel within {seconds} s to\n{code}\nit printed:\n{self.printed()}"
+            )
+        reply = json.loads(line)
+        if "error" in reply:
+            raise CellError(reply["error"], reply["message"], reply["traceback"])
+        return reply["value"]
+
+    def snippet(self, name: str) -> Any:
+        """Run a snippet of the user guide, with nothing but its paths replaced."""
+        return self.run(guide.snippet(name, self._paths))
+
+    def printed(self) -> str:
+        """The last of what the kernel wrote to standard error."""
+        self._errors.seek(0)
+        return self._errors.read()[-4000:]
+
+
+def proxy_path(person: str) -> str:
+    """The path that the tests put for a person's VOMS proxy."""
+    return f"/tmp/x509up_{person}"

@@ -1,0 +1,236 @@
+"""Every promise of the user guide, on both back ends, by the guide's own snippets."""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import administration
+import notebooks
+import pytest
+from administration import Administrator
+from notebooks import CellError, Notebook
+
+from gateway.site import Backend
+from testbed import people
+from testbed.waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+SITE = administration.SETTINGS
+OpenNotebook = Callable[[str], Notebook]
+IDENTITY = """
+def identity():
+    import os
+    return os.getuid(), os.getgid(), sorted(set(os.getgroups()) | {os.getgid()})
+"""
+ON_WORKERS = "list(client.run(%s).values())"
+
+
+def on_workers(kernel: Notebook, function: str) -> list[object]:
+    """What a function, given as an expression, returns on each worker of the kernel's client."""
+    return list(kernel.run(ON_WORKERS % function))
+
+
+def identities(kernel: Notebook) -> list[object]:
+    kernel.run(IDENTITY)
+    return [*on_workers(kernel, "identity"), kernel.run("client.run_on_scheduler(identity)")]
+
+
+def expected_identity(person: str) -> list[object]:
+    account = next(entry.account for entry in people.load().people if entry.name == person)
+    assert account is not None
+    uid, gid, groups = administration.directory_identity(account)
+    return [uid, gid, sorted(groups)]
+
+
+# One cluster, looked at from all sides.
+
+
+def test_snippets_compute(alice: Notebook) -> None:
+    assert alice.run("total") == sum(number**2 for number in range(10))
+
+
+def test_scale_gives_that_many_workers(alice: Notebook) -> None:
+    alice.run("client.wait_for_workers(2, timeout=60)")
+    assert len(on_workers(alice, "lambda: 1")) == 2
+
+
+def test_workers_and_scheduler_have_the_users_identity(alice: Notebook) -> None:
+    assert identities(alice) == [expected_identity("alice")] * 3
+
+
+def test_environment_variables_arrive(alice: Notebook) -> None:
+    assert on_workers(alice, "lambda: os.environ['X509_USER_PROXY']") == [notebooks.proxy_path("alice")] * 2
+
+
+def test_tokens_stay_in_the_notebook(alice: Notebook) -> None:
+    assert alice.run("'JUPYTERHUB_API_TOKEN' in os.environ") is True
+    assert on_workers(alice, "lambda: 'JUPYTERHUB_API_TOKEN' in os.environ") == [False] * 2
+
+
+def test_workers_run_in_the_default_pixi_environment(alice: Notebook) -> None:
+    alice.run("import sys")
+    prefix = f"{notebooks.PIXI_PROJECT}/.pixi/envs/default"
+    assert on_workers(alice, "lambda: sys.prefix") == [prefix] * 2
+    assert alice.run("client.run_on_scheduler(lambda: sys.prefix)") == prefix
+
+
+def test_workers_have_the_cores_and_memory_of_the_snippet(alice: Notebook) -> None:
+    workers = alice.run("list(client.scheduler_info()['workers'].values())")
+    assert {(worker["nthreads"], worker["memory_limit"]) for worker in workers} == {(1, 4 * 2**30)}
+
+
+def test_volumes_are_as_the_table_says(alice: Notebook, backend: Backend) -> None:
+    seen = volumes_seen(alice)
+    assert seen == {volume.path: volume.access_for(backend, "purdue").value for volume in SITE.storage}
+
+
+def test_home_is_not_there(alice: Notebook) -> None:
+    assert on_workers(alice, "lambda: os.path.exists('/home/alice')") == [False] * 2
+
+
+def test_files_belong_to_the_user(alice: Notebook) -> None:
+    path = "/depot/cms/users/alice/written-by-a-worker.txt"
+    write = f"client.submit(lambda: open({path!r}, 'w').write('results'), pure=False).result()"
+    alice.run(write)
+    assert alice.run(f"open({path!r}).read()") == "results"
+    assert alice.run(f"(os.stat({path!r}).st_uid, os.remove({path!r}))[0]") == expected_identity("alice")[0]
+
+
+def test_dashboard_answers_under_the_public_address(alice: Notebook, backend: Backend) -> None:
+    link = alice.snippet("dashboard")
+    assert urlsplit(link).hostname == SITE.gateway(backend).host
+    status, page = administration.fetch(link)
+    assert (status, "Dask" in page) == (200, True), (link, page[:300])
+
+
+def test_another_notebook_discovers_the_cluster(alice: Notebook, backend: Backend) -> None:
+    with Notebook("alice") as other:
+        other.snippet(f"connect-{backend.value}")
+        other.snippet("discover")
+        assert other.run("cluster_name") == alice.run("cluster.name")
+        assert other.run("client.submit(lambda: 6 * 7, pure=False).result()") == 42
+    # It outlives the notebooks that only connect to it.
+    assert alice.run("client.submit(lambda: 6 * 7, pure=False).result()") == 42
+
+
+def test_client_snippet_gives_another_client(alice: Notebook) -> None:
+    alice.run("first = client")
+    alice.snippet("client")
+    assert alice.run("client is not first and client.submit(lambda: 6 * 7).result()") == 42
+    alice.run("client = first")
+
+
+def test_users_do_not_see_each_others_clusters(alice: Notebook, open_notebook: OpenNotebook) -> None:
+    bob = open_notebook("bob")
+    assert bob.run("[report.name for report in gateway.list_clusters()]") == []
+    bob.snippet("create-pixi")
+    bob.run("cluster.scale(1)\nclient = cluster.get_client()\nclient.wait_for_workers(1, timeout=120)")
+    assert identities(bob) == [expected_identity("bob")] * 2
+
+    names = {
+        kernel.person: kernel.run("[report.name for report in gateway.list_clusters()]") for kernel in (alice, bob)
+    }
+    assert names == {kernel.person: [kernel.run("cluster.name")] for kernel in (alice, bob)}
+    with pytest.raises(CellError) as refused:
+        bob.run(f"gateway.connect({names['alice'][0]!r})")
+    assert names["alice"][0] in refused.value.message
+    with pytest.raises(CellError):
+        bob.run(f"gateway.stop_cluster({names['alice'][0]!r})")
+    assert alice.run("client.submit(lambda: 6 * 7, pure=False).result()") == 42
+
+
+# Environments.
+
+
+@pytest.mark.parametrize(
+    ("snippet", "prefix"),
+    [
+        ("create-pixi-env", f"{notebooks.PIXI_PROJECT}/.pixi/envs/my-env"),
+        ("create-conda", notebooks.CONDA_ENVIRONMENT),
+    ],
+)
+def test_workers_run_in_the_chosen_environment(snippet: str, prefix: str, open_notebook: OpenNotebook) -> None:
+    kernel = open_notebook("alice")
+    kernel.snippet(snippet)
+    kernel.run("import sys\ncluster.scale(1)\nclient = cluster.get_client()")
+    assert kernel.run("client.submit(lambda: sys.prefix).result(timeout=120)") == prefix
+    assert kernel.run("client.run_on_scheduler(lambda: sys.prefix)") == prefix
+
+
+# The end of a cluster.
+
+
+def test_shutdown_leaves_nothing(open_notebook: OpenNotebook, administrator: Administrator) -> None:
+    kernel = open_notebook("alice")
+    kernel.snippet("create-pixi")
+    kernel.run("cluster.scale(1)\nclient = cluster.get_client()\nclient.wait_for_workers(1, timeout=120)")
+    name = kernel.run("cluster.name")
+    assert administrator.pieces(name) == PIECES[administrator.backend]
+    kernel.snippet("shutdown")
+    until(f"nothing left of {name}", lambda: not administrator.pieces(name), seconds=60, pause_seconds=1)
+    assert name not in kernel.run("[report.name for report in gateway.list_clusters()]")
+
+
+PIECES = {
+    Backend.KUBERNETES: {"pod", "secret", "service", "ingressroute", "ingressroutetcp", "route"},
+    Backend.SLURM: {"job", "folder", "route"},
+}
+"""What a running cluster consists of."""
+
+
+# Who may come in.
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "jupyterhub 0123456789abcdef"}], ids=["none", "wrong"])
+def test_request_without_good_token_is_refused(headers: dict[str, str], backend: Backend) -> None:
+    status, text = administration.fetch(f"{SITE.gateway(backend).address}/api/v1/clusters/", headers)
+    assert status == 401, text
+
+
+def test_a_name_instead_of_a_token_is_refused(backend: Backend) -> None:
+    """Basic authentication, by which the stock client claims a name without proof."""
+    status, text = administration.fetch(
+        f"{SITE.gateway(backend).address}/api/v1/clusters/", {"Authorization": "Basic YWxpY2U6"}
+    )
+    assert status == 401, text
+
+
+def test_somebody_without_account_is_refused(open_notebook: OpenNotebook) -> None:
+    mallory = open_notebook("mallory")
+    with pytest.raises(CellError) as refused:
+        mallory.snippet("create-pixi")
+    assert "mallory" in refused.value.message
+
+
+def test_cern_user(backend: Backend, open_notebook: OpenNotebook) -> None:
+    dave = open_notebook("dave-cern")
+    if "cern" not in SITE.gateway(backend).classes:
+        with pytest.raises(CellError) as refused:
+            dave.snippet("create")
+        assert SITE.gateway(backend).refusal in refused.value.message
+        return
+    dave.snippet("custom-environment")
+    dave.run("cluster.scale(1)\nclient = cluster.get_client()\nclient.wait_for_workers(1, timeout=120)")
+    assert identities(dave) == [expected_identity("dave-cern")] * 2
+    assert on_workers(dave, "lambda: os.environ['X509_USER_PROXY']") == [notebooks.proxy_path("dave-cern")]
+    assert volumes_seen(dave) == {volume.path: volume.access_for(backend, "cern").value for volume in SITE.storage}
+
+
+def volumes_seen(kernel: Notebook) -> dict[str, str]:
+    """Access to each volume of the site on the kernel's workers, in the site's words."""
+    markers = {volume.path: volume.marker for volume in SITE.storage}
+    kernel.run(f"""
+def volumes():
+    import os
+
+    def access(path, marker):
+        if not os.path.exists(os.path.join(path, marker)):
+            return "none"
+        return "read-only" if os.statvfs(path).f_flag & os.ST_RDONLY else "read-write"
+
+    return {{path: access(path, marker) for path, marker in {markers!r}.items()}}
+""")
+    first, *others = on_workers(kernel, "volumes")
+    assert all(other == first for other in others)
+    assert isinstance(first, dict)
+    return first
