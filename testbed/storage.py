@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import shlex
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -56,9 +56,18 @@ def volume_directory(volume: site.Volume) -> Path:
     )
 
 
-def mounts(volumes: Iterator[site.Volume] | tuple[site.Volume, ...]) -> dict[Path, str]:
+def mounts(volumes: Iterable[site.Volume]) -> dict[Path, str]:
     """Docker's volumes that put directories of the machine at their real paths, writable."""
     return {volume_directory(volume): volume.path for volume in volumes}
+
+
+def source_mounts(testbed: site.Site) -> dict[Path, str]:
+    """Docker's volumes that put directories of the machine where a SLURM host finds the volumes' sources."""
+    return {
+        volume_directory(volume): volume.slurm.path
+        for volume in testbed.storage
+        if isinstance(volume.slurm, site.BindSource)
+    }
 
 
 def ensure_storage() -> None:

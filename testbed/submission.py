@@ -1,0 +1,104 @@
+"""The submission host: an empty machine with sshd that Ansible makes the SLURM gateway's, as it does with Hammer's."""
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+
+from gateway.site import load
+from testbed import ansible, bundle, content, docker, process, secret_files, slurm, storage, waiting
+from testbed.certificates import certificate_authority
+from testbed.images.table import SUBMISSION
+from testbed.paths import ROOT, SECRETS, SITE, STATE
+
+CONTAINER = "af-submission"
+SERVICES = ("dask-gateway.service", "dask-gateway-proxy.service")
+SSH_KEY = SECRETS / "ssh" / "id_ed25519"
+KNOWN_HOSTS = STATE / "known_hosts"
+STAMP = "/var/lib/af-testbed-play"
+"""On the host: the digest of the last play that ended well, and of all that went into it."""
+READY_SECONDS = 60
+
+
+def ensure_submission() -> None:
+    """Bring the host up and run Ansible on it, unless the very same play has made it already."""
+    ensure_host()
+    if _is_made():
+        process.say("the play has run and the services are active")
+        return
+    run_play()
+
+
+def ensure_host() -> None:
+    """Bring up the empty machine, reachable over SSH by a key of the testbed."""
+    site = load(SITE)
+    _ensure_ssh_key()
+    docker.ensure_network()
+    docker.ensure_container(
+        docker.Container(
+            CONTAINER,
+            SUBMISSION.ensure(),
+            address=site.slurm.submission_address,
+            aliases=(site.slurm.submission_host,),
+            mounts={
+                SSH_KEY.with_suffix(".pub"): "/root/.ssh/authorized_keys:ro",
+                **storage.source_mounts(site),
+            },
+            # What systemd asks of a container. Its own share of processor time: see testbed/slurm.py.
+            options=(
+                *("--privileged", "--cgroupns", "private", "--cpu-shares", "2048"),
+                *("--tmpfs", "/run:exec", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),  # noqa: S108
+            ),
+            inputs=(content.digest(SSH_KEY.with_suffix(".pub")),),
+        )
+    )
+    waiting.until("the submission host's sshd runs", functools.partial(_active, ["ssh.service"]), seconds=READY_SECONDS)
+    _note_host_key(site.slurm.submission_address)
+
+
+def run_play(*, check: bool = False) -> ansible.Play:
+    """Run the play on the host, in any case. Raises ``RuntimeError`` that names the task that failed."""
+    variables = {
+        "ansible_ssh_private_key_file": str(SSH_KEY),
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={KNOWN_HOSTS} -o StrictHostKeyChecking=yes",
+        "directory_client_authority_file": str(certificate_authority()),
+        "slurm_client_configuration_file": str(slurm.SLURM_CONFIGURATION),
+        "slurm_client_munge_key_file": str(slurm.munge_key()),
+        "gateway_bundle": str(bundle.bundle()),
+        "gateway_hub_token_file": str(_hub_token()),
+    }
+    result = ansible.play("testbed", variables, check=check)
+    process.say(f"{result.tasks} tasks, {len(result.changed)} changed: {', '.join(result.changed) or 'nothing'}")
+    if not check:
+        docker.execute(CONTAINER, ["tee", STAMP], standard_input=_digest())
+    return result
+
+
+def _hub_token() -> Path:
+    path, _ = secret_files.ensure("hub-token")
+    return path
+
+
+def _digest() -> str:
+    inputs = (SITE, certificate_authority(), slurm.SLURM_CONFIGURATION, slurm.munge_key(), _hub_token())
+    return content.digest(ROOT / "ansible", str(bundle.bundle()), *inputs)
+
+
+def _is_made() -> bool:
+    noted = process.succeeds(["docker", "exec", CONTAINER, "grep", "-qx", _digest(), STAMP])
+    return noted and _active(SERVICES)
+
+
+def _active(services: Iterable[str]) -> bool:
+    return process.succeeds(["docker", "exec", CONTAINER, "systemctl", "--quiet", "is-active", *services])
+
+
+def _ensure_ssh_key() -> None:
+    if not SSH_KEY.is_file():
+        SSH_KEY.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "testbed", "-f", SSH_KEY])
+
+
+def _note_host_key(address: str) -> None:
+    """Learn the host's key over docker, where nobody can stand in between."""
+    key = docker.execute(CONTAINER, ["cat", "/etc/ssh/ssh_host_ed25519_key.pub"])
+    KNOWN_HOSTS.write_text(f"{address} {key}")
