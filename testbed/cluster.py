@@ -12,14 +12,16 @@ import yaml
 
 from gateway import site
 from testbed import content, docker, process
-from testbed.images.kubernetes import COREDNS_TAG, ETCD_TAG, NODE
+from testbed.images.kubernetes import COREDNS_TAG, ETCD_TAG
+from testbed.images.kubernetes import NODE as NODE_IMAGE
 from testbed.images.table import TRAEFIK
 from testbed.paths import KUBECONFIG, SITE, STATE, STORAGE
-from testbed.toolchain.programs import KIND, KUBECTL
+from testbed.toolchain.programs import COREDNS_BUILD, KIND, KUBECTL, KUBERNETES_BUILD
 from testbed.toolchain.pulumi import STACK_STATE
 
 NAME = "af-testbed"
-NODE_CONTAINER = f"{NAME}-control-plane"
+NODE = f"{NAME}-control-plane"
+KIND_NETWORK = "kind"
 ADDRESS = "172.30.0.10"
 """The node's second leg, in the testbed's network: what the public names resolve to."""
 STORAGE_IN_NODE = "/srv/storage"
@@ -36,7 +38,8 @@ def configuration(storage: Iterable[Path]) -> dict[str, object]:
     """kind's cluster configuration, with each storage directory of this machine under ``/srv/storage``."""
     mounts = [
         # No propagation: nothing is mounted below, and a machine's root need not be a shared mount.
-        {"hostPath": str(path), "containerPath": f"{STORAGE_IN_NODE}/{path.name}"} for path in sorted(storage)
+        {"hostPath": str(path), "containerPath": f"{STORAGE_IN_NODE}/{path.name}"}
+        for path in sorted(storage)
     ]
     kubeadm = [
         {
@@ -57,6 +60,15 @@ def configuration(storage: Iterable[Path]) -> dict[str, object]:
     }
 
 
+def ensure_programs() -> None:
+    """Have kind, kubectl and what the node image is built from, unless a reference replaces it."""
+    if NODE_IMAGE.override is None:
+        for build in (KUBERNETES_BUILD, COREDNS_BUILD):
+            build.programs.make()
+    for program in (KIND, KUBECTL):
+        program.ensure()
+
+
 def ensure_cluster() -> None:
     """Have a healthy cluster of the present node image and configuration, with a leg in the testbed's network.
 
@@ -65,14 +77,15 @@ def ensure_cluster() -> None:
     docker.ensure_network()
     wanted = configuration(_storage_directories())
     text = yaml.safe_dump(wanted)
-    digest = content.digest(text, NODE.reference)
+    digest = content.digest(text, NODE_IMAGE.reference)
     if _matches(digest) and _healthy():
-        process.say(f"{NODE_CONTAINER} runs and is healthy")
+        process.say(f"{NODE} runs and is healthy")
     else:
         remove()
         _create(text)
         RECORD.write_text(json.dumps({"container": _container_id(), "digest": digest}))
     _connect()
+    ensure_coredns()
 
 
 def _storage_directories() -> list[Path]:
@@ -90,7 +103,7 @@ def _storage_directories() -> list[Path]:
 def _container_id() -> str | None:
     """The id of the node's container when it runs."""
     try:
-        text = process.capture(["docker", "container", "inspect", NODE_CONTAINER])
+        text = process.capture(["docker", "container", "inspect", NODE])
     except process.CommandError:
         return None
     (details,) = json.loads(text)
@@ -125,8 +138,10 @@ def _create(text: str) -> None:
         stream.write(text)
         stream.flush()
         process.run(
-            [KIND.ensure(), "create", "cluster", "--name", NAME, "--image", NODE.ensure(), "--config", stream.name]
-            + ["--kubeconfig", KUBECONFIG, "--wait", "180s"]
+            [
+                *(KIND.ensure(), "create", "cluster", "--name", NAME, "--image", NODE_IMAGE.ensure()),
+                *("--config", stream.name, "--kubeconfig", KUBECONFIG, "--wait", "180s"),
+            ]
         )
     KUBECONFIG.chmod(0o600)
 
@@ -140,15 +155,15 @@ def public_names() -> list[str]:
 
 def _connect() -> None:
     """Give the node its fixed address and the public names in the testbed's network."""
-    (details,) = json.loads(process.capture(["docker", "container", "inspect", NODE_CONTAINER]))
+    (details,) = json.loads(process.capture(["docker", "container", "inspect", NODE]))
     names = public_names()
     leg = details["NetworkSettings"]["Networks"].get(docker.NETWORK)
     if leg and leg["IPAddress"] == ADDRESS and set(names).issubset(leg["Aliases"] or ()):
         return
     if leg:
-        process.run(["docker", "network", "disconnect", docker.NETWORK, NODE_CONTAINER])
+        process.run(["docker", "network", "disconnect", docker.NETWORK, NODE])
     aliases = [argument for name in names for argument in ("--alias", name)]
-    process.run(["docker", "network", "connect", "--ip", ADDRESS, *aliases, docker.NETWORK, NODE_CONTAINER])
+    process.run(["docker", "network", "connect", "--ip", ADDRESS, *aliases, docker.NETWORK, NODE])
 
 
 def kubectl(*arguments: str, standard_input: str | None = None, timeout_seconds: float = 300) -> str:
@@ -162,7 +177,7 @@ def kubectl(*arguments: str, standard_input: str | None = None, timeout_seconds:
 
 def ensure_images(references: Iterable[str]) -> None:
     """Have these images of the engine on the node, under the same names; only what is missing is copied."""
-    present = docker.execute(NODE_CONTAINER, ["ctr", "--namespace", "k8s.io", "images", "list"])
+    present = docker.execute(NODE, ["ctr", "--namespace", "k8s.io", "images", "list"])
     for reference in references:
         identifier = docker.image_id(reference)
         if identifier is None:
@@ -197,8 +212,10 @@ def _load(reference: str) -> None:
     with (
         subprocess.Popen(["docker", "save", reference], stdout=subprocess.PIPE) as save,
         subprocess.Popen(
-            ["docker", "exec", "--interactive", NODE_CONTAINER]
-            + ["ctr", "--namespace", "k8s.io", "images", "import", "--digests=false", "-"],
+            [
+                *("docker", "exec", "--interactive", NODE),
+                *("ctr", "--namespace", "k8s.io", "images", "import", "--digests=false", "-"),
+            ],
             stdin=save.stdout,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -244,8 +261,10 @@ def _wait_for(namespace: str, deployment: str) -> None:
 
 def remove() -> None:
     """Delete the cluster with its kubeconfig, and the state of the stack that was deployed to it."""
-    if process.succeeds(["docker", "container", "inspect", NODE_CONTAINER]):
-        process.run(["docker", "rm", "--force", "--volumes", NODE_CONTAINER])
+    if process.succeeds(["docker", "container", "inspect", NODE]):
+        process.run(["docker", "rm", "--force", "--volumes", NODE])
+    # Refused, and rightly so, while another kind cluster uses it.
+    process.succeeds(["docker", "network", "rm", KIND_NETWORK])
     for path in (RECORD, KUBECONFIG):
         path.unlink(missing_ok=True)
     process.run(["rm", "--recursive", "--force", STACK_STATE])

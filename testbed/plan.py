@@ -5,7 +5,7 @@ from collections.abc import Callable
 from testbed import cluster, directory, docker, hub, notebook, slurm, stack, storage, submission
 from testbed.images import Image, table
 from testbed.steps import Step
-from testbed.toolchain import docker_engine, programs
+from testbed.toolchain import docker_engine, pulumi
 
 
 def _image(image: Image, *needs: str) -> Step:
@@ -20,7 +20,7 @@ def _step(name: str, run: Callable[[], object], *needs: str) -> Step:
 # In the order in which free hands take them: what the SLURM half needs comes first, the long Go builds run beside it.
 STEPS: list[Step] = [
     _step("docker", docker_engine.ensure),
-    _step("kubernetes-programs", programs.ensure_kubernetes),
+    _step("kubernetes-programs", cluster.ensure_programs),
     _step("network", docker.ensure_network, "docker"),
     _image(table.BASE),
     _image(table.ENVIRONMENT),
@@ -39,7 +39,7 @@ STEPS: list[Step] = [
     _step("notebook", notebook.ensure_notebook, "network", "storage", "directory", "image-notebook"),
     _image(table.SERVER),
     _image(table.TRAEFIK),
-    _step("pulumi-programs", programs.ensure_pulumi, "kubernetes-programs"),
+    _step("pulumi-programs", pulumi.ensure, "kubernetes-programs"),
     _image(table.NODE, "kubernetes-programs"),
     _step("cluster", cluster.ensure_cluster, "network", "storage", "image-node"),
     _step("ingress", cluster.ensure_ingress, "cluster", "image-traefik"),

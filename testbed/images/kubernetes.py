@@ -14,10 +14,7 @@ ETCD_TAG = f"{versions.ETCD}-0"
 COREDNS_TAG = f"v{versions.COREDNS}"
 NAMES = {
     "components": [
-        *(
-            f"kube-{name}:v{versions.KUBERNETES}"
-            for name in ("apiserver", "controller-manager", "proxy", "scheduler")
-        ),
+        *(f"kube-{name}:v{versions.KUBERNETES}" for name in ("apiserver", "controller-manager", "proxy", "scheduler")),
         f"etcd:{ETCD_TAG}",
     ],
     "coredns": [f"coredns/coredns:{COREDNS_TAG}"],

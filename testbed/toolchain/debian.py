@@ -16,7 +16,7 @@ PREFERENCES_TEXT = "Package: *\nPin: release n=trixie\nPin-Priority: 100\n"
 """Below everything installed and below bookworm: only what is asked for by name comes from trixie."""
 
 
-class AdministratorNeeded(Exception):
+class AdministratorNeededError(Exception):
     """Something that only root can do; carries the commands."""
 
     def __init__(self, purpose: str, commands: Sequence[str]) -> None:
@@ -28,8 +28,8 @@ class AdministratorNeeded(Exception):
 def ensure_programs(programs: Sequence[str], packages: Sequence[str], purpose: str) -> None:
     """Install ``packages`` unless all ``programs`` are on PATH.
 
-    A package is named as apt takes it: ``NAME`` or ``NAME/trixie``. Raises :class:`AdministratorNeeded` for other users
-    than root.
+    A package is named as apt takes it: ``NAME`` or ``NAME/trixie``. Raises :class:`AdministratorNeededError` for other
+    users than root.
     """
     path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
     if all(shutil.which(program, path=path) for program in programs):
@@ -42,7 +42,7 @@ def install(packages: Sequence[str], purpose: str) -> None:
     from_trixie = any(package.endswith(f"/{TRIXIE}") for package in packages)
     sources = trixie_sources(_bookworm_sources()) if from_trixie else ""
     if os.geteuid() != 0:
-        raise AdministratorNeeded(purpose, installation_commands(packages, sources))
+        raise AdministratorNeededError(purpose, installation_commands(packages, sources))
     if from_trixie:
         TRIXIE_SOURCES.write_text(sources)
         TRIXIE_PREFERENCES.write_text(PREFERENCES_TEXT)

@@ -4,6 +4,7 @@ The result goes to the cache, keyed by the pins and the flags. An interrupted bu
 own build cache.
 """
 
+import collections
 import os
 import shutil
 import tempfile
@@ -21,6 +22,8 @@ DEBIAN_PACKAGE = "golang-1.24-go/trixie"
 
 _one_at_a_time = threading.Lock()
 """A Go build uses all cores and, linking, gigabytes of memory."""
+_same_build: collections.defaultdict[str, threading.Lock] = collections.defaultdict(threading.Lock)
+"""Key of a build -> lock: whoever wants what another step is building waits for it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class GoCommand:
 def go_command() -> GoCommand:
     """The ``go`` of PATH when it is new enough, else Debian's; an old one fetches the right release as a module.
 
-    Raises :class:`debian.AdministratorNeeded`.
+    Raises :class:`debian.AdministratorNeededError`.
     """
     for path in (shutil.which("go"), DEBIAN_GO):
         found = _usable(Path(path)) if path else None
@@ -101,7 +104,13 @@ class GoBuild:
         """The directory of the built programs."""
         copied = [f"{name}={source}" for name, source in {**self.module_files, **self.extra_programs}.items()]
         key = content.digest(self.directory, self.package, self.linker_flags, *copied)
-        return content.cached_input("go", f"{self.name}-{key}", self._build)
+        entry = f"{self.name}-{key}"
+
+        def make() -> Path:
+            with _same_build[entry]:
+                return content.cached("go", entry, self._build)
+
+        return content.Input(f"go/{entry}", make)
 
     def program(self, name: str) -> content.Input:
         """One of the built programs."""
@@ -117,8 +126,10 @@ class GoBuild:
             for name, source in self.module_files.items():
                 shutil.copyfile(_module_file(go, module, source), module / name)
             process.run(
-                ["nice", go.path, "build", "-v", "-trimpath", "-ldflags", self.linker_flags]
-                + ["-o", f"{target}{os.sep}", self.package],
+                [
+                    *("nice", go.path, "build", "-v", "-trimpath", "-ldflags", self.linker_flags),
+                    *("-o", f"{target}{os.sep}", self.package),
+                ],
                 directory=module,
                 environment=go.environment,
                 timeout_seconds=3600,
@@ -132,5 +143,5 @@ def _module_file(go: GoCommand, module: Path, source: str) -> Path:
     """A file of a module that ``go.mod`` pins; ``source`` is ``MODULE//PATH``."""
     name, path = source.split("//", 1)
     process.run([go.path, "mod", "download", name], directory=module, environment=go.environment)
-    listing = [go.path, "list", "-m", "-f", "{{.Dir}}", name]
+    listing: list[str | Path] = [go.path, "list", "-m", "-f", "{{.Dir}}", name]
     return Path(process.capture(listing, directory=module, environment=go.environment).strip()) / path

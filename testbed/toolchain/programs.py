@@ -1,5 +1,6 @@
 """The programs that run on this machine, and what the Go builds give to images."""
 
+import functools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,8 @@ PULUMI_KUBERNETES_BUILD = GoBuild(
     package=".",
     stamps={f"{_PROVIDER}/pkg/version.Version": versions.PULUMI_KUBERNETES},
     module_files={
-        name: f"{_PROVIDER}//cmd/pulumi-resource-kubernetes/{name}" for name in ("schema.json", "terraform-mapping.json")
+        name: f"{_PROVIDER}//cmd/pulumi-resource-kubernetes/{name}"
+        for name in ("schema.json", "terraform-mapping.json")
     },
 )
 
@@ -62,8 +64,9 @@ class Program:
 
     def ensure(self) -> Path:
         """Where the program is, after building it if need be."""
-        return self.on_path() or self.build.program(self.name).make()
+        return self.on_path or self.build.program(self.name).make()
 
+    @functools.cached_property
     def on_path(self) -> Path | None:
         """The program of PATH when its version fits."""
         found = shutil.which(self.name)

@@ -20,7 +20,9 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 def reachable_dns_rules(rules: str, address: str) -> str:
     """Docker's DNS redirections (``iptables-save`` format), also for packets of pods, which come to ``address``."""
     rules = rules.replace(f"-d {DOCKER_DNS}", f"-d {address}")
-    rules = re.sub(r"^-A OUTPUT (.*) -j DOCKER_OUTPUT$", r"\g<0>\n-A PREROUTING \1 -j DOCKER_OUTPUT", rules, flags=re.M)
+    rules = re.sub(
+        r"^-A OUTPUT (.*) -j DOCKER_OUTPUT$", r"\g<0>\n-A PREROUTING \1 -j DOCKER_OUTPUT", rules, flags=re.MULTILINE
+    )
     return rules.replace("--to-source :53", f"--to-source {address}:53")
 
 

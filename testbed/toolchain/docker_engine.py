@@ -1,0 +1,181 @@
+"""Docker's engine: the one that runs; else the installed one, started; else Debian's, installed and started."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from testbed import process
+from testbed.paths import LOGS, STATE
+from testbed.toolchain import debian, versions
+
+PACKAGES = ("docker.io/trixie", "containerd/trixie", "docker-cli/trixie")
+SOCKET = Path("/var/run/docker.sock")
+CONTAINERD_SOCKET = Path("/run/containerd/containerd.sock")
+PID_FILES = {
+    Path("/var/run/docker.pid"): "dockerd",
+    Path("/var/run/docker/containerd/containerd.pid"): "containerd",
+}
+"""Pid file -> the program whose it is. The engine refuses to start while any process has that number."""
+STARTED = STATE / "dockerd.pid"
+"""The process id of the engine that :func:`ensure` has started by itself."""
+LOG = LOGS / "dockerd.log"
+ADMINISTRATORS_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class EngineError(Exception):
+    """Docker's engine can't be used, and what to do about it."""
+
+
+def ensure() -> None:
+    """Have a Docker engine that answers; does nothing when one does.
+
+    Raises :class:`debian.AdministratorNeededError` for a user who may not install, start or use it, and
+    :class:`EngineError` when it does not come up.
+    """
+    answer = _server_version()
+    if answer is None:
+        _install_if_absent()
+        _start()
+        answer = _server_version()
+    version = versions.parse(answer or "")
+    if not versions.DOCKER_ENGINE.fits(version):
+        raise EngineError(
+            f"the Docker engine is {answer}; wanted is {versions.DOCKER_ENGINE}. Stop it and remove its package, and "
+            "run this again: it installs Debian trixie's."
+        )
+
+
+def answers() -> bool:
+    """Whether an engine answers to this user."""
+    try:
+        return _server_version() is not None
+    except (EngineError, debian.AdministratorNeededError):
+        return False
+
+
+def stop(patience_seconds: float = 60) -> bool:
+    """Stop the engine if :func:`ensure` has started it and nothing runs on it any more; returns whether it did."""
+    if not STARTED.is_file():
+        return False
+    text = STARTED.read_text()
+    if not pid_file_is_valid(text, "dockerd", _process_name):
+        STARTED.unlink()
+        return False
+    if process.capture(["docker", "ps", "--quiet"]).strip():
+        process.say("the Docker engine stays: containers of others run on it")
+        return False
+    os.kill(int(text), signal.SIGTERM)
+    deadline = time.monotonic() + patience_seconds
+    while pid_file_is_valid(text, "dockerd", _process_name):
+        if time.monotonic() > deadline:
+            raise EngineError(f"the Docker engine, process {text}, has not stopped within {patience_seconds:.0f} s")
+        time.sleep(0.2)
+    STARTED.unlink()
+    return True
+
+
+def _server_version() -> str | None:
+    """The running engine's version; None when none answers. Raises for one that this user may not use."""
+    if shutil.which("docker") is None:
+        return None
+    try:
+        return process.capture(["docker", "version", "--format", "{{.Server.Version}}"], timeout_seconds=30).strip()
+    except subprocess.TimeoutExpired as error:
+        raise EngineError("the Docker engine does not answer within 30 s; restart it") from error
+    except process.CommandError as error:
+        if "permission denied" in error.output:
+            raise debian.AdministratorNeededError(
+                "You may not use the Docker engine of this machine",
+                ['usermod --append --groups docker "$USER_NAME"  # then log in again'.replace("$USER_NAME", _user())],
+            ) from error
+        return None
+
+
+def _user() -> str:
+    return os.environ.get("USER") or str(os.geteuid())
+
+
+def _install_if_absent() -> None:
+    debian.ensure_programs(("docker", "dockerd", "containerd"), PACKAGES, "Docker's engine is not installed")
+
+
+def _start() -> None:
+    systemd = Path("/run/systemd/system").is_dir()
+    if os.geteuid() != 0:
+        command = "systemctl start docker" if systemd else "setsid dockerd >/var/log/dockerd.log 2>&1 </dev/null &"
+        raise debian.AdministratorNeededError("Docker's engine is installed but does not run", [command])
+    if systemd:
+        process.run(["systemctl", "start", "docker"])
+    else:
+        _remove_leftovers()
+        _start_detached()
+    _wait()
+
+
+def _remove_leftovers() -> None:
+    """Remove what an engine that was killed has left: the next one would wait for it, or refuse to start."""
+    for path, program in PID_FILES.items():
+        if path.is_file() and not pid_file_is_valid(path.read_text(), program, _process_name):
+            process.say(f"removing {path}: no {program} has its number")
+            path.unlink()
+    if CONTAINERD_SOCKET.is_socket() and not _accepts(CONTAINERD_SOCKET):
+        process.say(f"removing {CONTAINERD_SOCKET}: nobody listens on it")
+        CONTAINERD_SOCKET.unlink()
+
+
+def pid_file_is_valid(text: str, program: str, name_of: Callable[[int], str | None]) -> bool:
+    """Whether a pid file's number is that of a process of this program."""
+    return bool(re.fullmatch(r"\d+", text.strip())) and name_of(int(text)) == program
+
+
+def _process_name(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        try:
+            connection.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _start_detached(command: Sequence[str] = ("dockerd",)) -> None:
+    """Start the engine in a session of its own, so that it outlives this program and its terminal."""
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    process.say(f"starting {' '.join(command)}, log {LOG}")
+    with LOG.open("a") as log:
+        engine = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{ADMINISTRATORS_PATH}"},
+        )
+    STARTED.write_text(f"{engine.pid}\n")
+
+
+def _wait(patience_seconds: float = 90) -> None:
+    deadline = time.monotonic() + patience_seconds
+    while _server_version() is None:
+        if time.monotonic() > deadline:
+            tail = "\n".join(LOG.read_text().splitlines()[-15:]) if LOG.is_file() else "see: journalctl -u docker"
+            raise EngineError(f"Docker's engine did not answer within {patience_seconds:.0f} s\n{tail}")
+        time.sleep(0.5)
+
+
+def ensure_debootstrap() -> None:
+    """Have debootstrap, with which the base image is made."""
+    debian.ensure_programs(("debootstrap",), ("debootstrap",), "debootstrap is not installed")
