@@ -1,7 +1,7 @@
 """Ways from outside of the Kubernetes cluster to a Service of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
@@ -11,6 +11,8 @@ from pulumi_kubernetes.networking.v1 import Ingress
 from gateway.site import Exposure
 
 ADDRESS_POOL_ANNOTATION = "metallb.universe.tf/address-pool"
+DO_NOT_WAIT = {"pulumi.com/skipAwait": "true"}
+"""Annotation: Pulumi waits for Deployments, so it need not wait ten seconds more for the Services that lead to them."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,6 @@ class ServiceArgs:
     """Names of the ports for which an address of a node is used: its others belong to others."""
     selector: Mapping[str, str] | None = None
     """None: an EndpointSlice of ours says where it leads."""
-    depends_on: Sequence[pulumi.Resource] = field(default_factory=list)
 
 
 class ExposedService(pulumi.ComponentResource):
@@ -36,9 +37,14 @@ class ExposedService(pulumi.ComponentResource):
         super().__init__("af-dask-gateway:infra:ExposedService", name, {}, opts)
         exposure = args.exposure
         balanced = exposure.kind == "LoadBalancer"
-        pool = {ADDRESS_POOL_ANNOTATION: exposure.address_pool} if balanced and exposure.address_pool else {}
+        pool = {ADDRESS_POOL_ANNOTATION: exposure.address_pool} if exposure.address_pool else {}
         self.service = self._service(
-            args, args.name, annotations=pool, ports=args.ports, type="LoadBalancer" if balanced else "ClusterIP"
+            args,
+            args.name,
+            # A load balancer's address is worth waiting for.
+            annotations=pool if balanced else DO_NOT_WAIT,
+            ports=args.ports,
+            type="LoadBalancer" if balanced else "ClusterIP",
         )
         self.names = [args.name]
         """Of the Services."""
@@ -48,7 +54,7 @@ class ExposedService(pulumi.ComponentResource):
             self.external = self._service(
                 args,
                 self.names[-1],
-                annotations={},
+                annotations=DO_NOT_WAIT,
                 ports=[port for port in args.ports if port["name"] in args.public_ports],
                 type="ClusterIP",
                 external_ips=list(exposure.external_ips),
@@ -74,7 +80,7 @@ class ExposedService(pulumi.ComponentResource):
                 "annotations": annotations,
             },
             spec={"ports": ports, **selector, **spec},
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.depends_on)),
+            opts=pulumi.ResourceOptions(parent=self),
         )
 
 
@@ -98,7 +104,7 @@ def ingress(
             "namespace": namespace,
             "labels": labels,
             # Whether the ingress controller reports an address is its own business; Pulumi would wait for one.
-            "annotations": {"pulumi.com/skipAwait": "true"},
+            "annotations": DO_NOT_WAIT,
         },
         spec={
             "ingress_class_name": ingress_class,

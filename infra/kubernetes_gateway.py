@@ -12,6 +12,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 from gateway import settings
 from gateway.kubernetes import names
 from gateway.site import Site
+from infra.exposure import DO_NOT_WAIT
 from infra.proxy import Proxy
 from infra.quantities import Amounts
 from infra.workload import Mount, Workload, WorkloadArgs
@@ -125,7 +126,7 @@ class KubernetesGateway(pulumi.ComponentResource):
         name = names.api_name(self._gateway.release)
         return Service(
             name,
-            metadata=self._metadata(name),
+            metadata={**self._metadata(name), "annotations": DO_NOT_WAIT},
             spec={
                 "selector": self.api.labels,
                 "ports": [{"name": "http", "port": names.API_PORT, "target_port": "http"}],

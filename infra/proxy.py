@@ -51,7 +51,6 @@ class Proxy(pulumi.ComponentResource):
                 ],
                 public_ports=["scheduler"],
                 selector=self.workload.labels,
-                depends_on=[self.workload.deployment],
             ),
             opts=child,
         )
@@ -132,7 +131,11 @@ def _arguments(gateway: KubernetesGateway) -> list[str]:
         "--ping.manualrouting=true",
         f"--entrypoints.{names.WEB_ENTRYPOINT}.address=:{WEB_CONTAINER_PORT}",
         f"--entrypoints.{names.SCHEDULER_ENTRYPOINT}.address=:{names.SCHEDULER_PORT}",
+        # "X_Forwarded_User" passes for "X-Forwarded-User" with some servers.
+        f"--entrypoints.{names.WEB_ENTRYPOINT}.http.aliasheadersstrategy=delete",
+        f"--entrypoints.{names.SCHEDULER_ENTRYPOINT}.http.aliasheadersstrategy=delete",
         "--providers.kubernetescrd=true",
+        "--providers.kubernetescrd.safenaming=true",
         f"--providers.kubernetescrd.namespaces={gateway.namespace}",
         f"--providers.kubernetescrd.labelselector={names.INSTANCE_LABEL}={gateway.release}",
         # So that Roles in the namespace are enough: no look at nodes and ingress classes.
