@@ -1,5 +1,6 @@
 """Run the project's Ansible play over SSH, and tell what it did."""
 
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -49,8 +50,13 @@ def play(inventory: str, variables: Mapping[str, object], *, check: bool = False
         inventory=str(PROJECT / "inventories" / inventory),
         extravars=dict(variables),
         cmdline="--check" if check else None,
-        binary=str(Path(sys.executable).parent / "ansible-playbook"),
-        envvars={"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "false"},
+        envvars={
+            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+            "ANSIBLE_FORCE_COLOR": "false",
+            # Where this Python is, ansible-playbook is.
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        },
+        settings={"suppress_ansible_output": True},
         event_handler=record,
         quiet=True,
     )
