@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 from testbed import cluster, directory, docker, hub, notebook, slurm, stack, storage, submission
 from testbed.images import Image, table
+from testbed.images.base import BASE
+from testbed.images.kubernetes import NODE
 from testbed.steps import Step
-from testbed.toolchain import docker_engine, pulumi
+from testbed.toolchain import debian, docker_engine, pulumi
 
 
 def _image(image: Image, *needs: str) -> Step:
@@ -22,7 +24,8 @@ STEPS: list[Step] = [
     _step("docker", docker_engine.ensure),
     _step("kubernetes-programs", cluster.ensure_programs),
     _step("network", docker.ensure_network, "docker"),
-    _image(table.BASE),
+    _step("debootstrap", debian.ensure_debootstrap),
+    _image(BASE, "debootstrap"),
     _image(table.ENVIRONMENT),
     _image(table.SLURM),
     _image(table.DIRECTORY),
@@ -40,7 +43,7 @@ STEPS: list[Step] = [
     _image(table.SERVER),
     _image(table.TRAEFIK),
     _step("pulumi-programs", pulumi.ensure, "kubernetes-programs"),
-    _image(table.NODE, "kubernetes-programs"),
+    _image(NODE, "kubernetes-programs"),
     _step("cluster", cluster.ensure_cluster, "network", "storage", "image-node"),
     _step("ingress", cluster.ensure_ingress, "cluster", "image-traefik"),
     _step(

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,9 @@ TRIXIE_SOURCES = Path("/etc/apt/sources.list.d/trixie.sources")
 TRIXIE_PREFERENCES = Path("/etc/apt/preferences.d/trixie")
 PREFERENCES_TEXT = "Package: *\nPin: release n=trixie\nPin-Priority: 100\n"
 """Below everything installed and below bookworm: only what is asked for by name comes from trixie."""
+
+_one_at_a_time = threading.Lock()
+"""apt refuses a second run while the first is at work."""
 
 
 class AdministratorNeededError(Exception):
@@ -43,14 +47,24 @@ def install(packages: Sequence[str], purpose: str) -> None:
     sources = trixie_sources(_bookworm_sources()) if from_trixie else ""
     if os.geteuid() != 0:
         raise AdministratorNeededError(purpose, installation_commands(packages, sources))
-    if from_trixie:
-        TRIXIE_SOURCES.write_text(sources)
-        TRIXIE_PREFERENCES.write_text(PREFERENCES_TEXT)
-    process.run(["apt-get", "update", "--quiet"])
-    process.run(
-        ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages],
-        environment={"DEBIAN_FRONTEND": "noninteractive"},
-    )
+    with _one_at_a_time:
+        if from_trixie:
+            TRIXIE_SOURCES.write_text(sources)
+            TRIXIE_PREFERENCES.write_text(PREFERENCES_TEXT)
+        process.run(["apt-get", "update", "--quiet"])
+        process.run(
+            [
+                *("apt-get", "install", "--yes", "--quiet", "--no-install-recommends"),
+                *("--option", "DPkg::Lock::Timeout=600", *packages),
+            ],
+            environment={"DEBIAN_FRONTEND": "noninteractive"},
+        )
+
+
+def ensure_debootstrap() -> None:
+    """Have debootstrap, with which the base image is made. Raises like :func:`ensure_programs`."""
+    packages = ("debootstrap", "debian-archive-keyring")
+    ensure_programs(("debootstrap",), packages, "debootstrap, which makes the images' base, is not installed")
 
 
 def installation_commands(packages: Sequence[str], sources: str) -> list[str]:

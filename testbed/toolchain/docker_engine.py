@@ -135,10 +135,13 @@ def pid_file_is_valid(text: str, program: str, name_of: Callable[[int], str | No
 
 
 def _process_name(pid: int) -> str | None:
+    """The name of a live process; one that has ended and only waits for its parent does not count."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return None
+    values = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    return None if values["State"].startswith("Z") else values["Name"]
 
 
 def _accepts(path: Path) -> bool:
@@ -174,8 +177,3 @@ def _wait(patience_seconds: float = 90) -> None:
             tail = "\n".join(LOG.read_text().splitlines()[-15:]) if LOG.is_file() else "see: journalctl -u docker"
             raise EngineError(f"Docker's engine did not answer within {patience_seconds:.0f} s\n{tail}")
         time.sleep(0.5)
-
-
-def ensure_debootstrap() -> None:
-    """Have debootstrap, with which the base image is made."""
-    debian.ensure_programs(("debootstrap",), ("debootstrap",), "debootstrap is not installed")
