@@ -55,7 +55,9 @@ def _findings() -> Iterator[Finding]:
     settings = site.load(SITE)
     for backend in site.Backend:
         gateway = settings.gateway(backend)
-        code = f"import urllib.request as u; print(u.urlopen('{gateway.address}/api/health', timeout=5).read().decode())"
+        code = (
+            f"import urllib.request as u; print(u.urlopen('{gateway.address}/api/health', timeout=5).read().decode())"
+        )
         yield _probe(f"Gateway {gateway.host}", ["docker", "exec", "af-notebook", "python3", "-c", code])
 
 

@@ -14,7 +14,7 @@ from gateway.kubernetes.controller import FacilityKubeController
 from gateway.site import SiteError
 
 
-class Api(DaskGateway):
+class Api(DaskGateway):  # type: ignore[misc] # upstream has no types
     """Upstream's API server, configured by the site instead of by a file of Python."""
 
     def load_config_file(self, *_args: object, **_kwargs: object) -> None:

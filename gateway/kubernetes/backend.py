@@ -16,7 +16,7 @@ from traitlets import Unicode
 from gateway.kubernetes import connection
 
 
-class FacilityKubeBackend(KubeBackend):
+class FacilityKubeBackend(KubeBackend):  # type: ignore[misc] # upstream has no types
     """Upstream's backend with a namespaced informer, so that Roles in the namespace are all that it needs."""
 
     namespace = Unicode(help="The namespace of all clusters.", config=True)

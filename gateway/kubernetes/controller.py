@@ -22,7 +22,7 @@ CLOSING_SECONDS = 15.0
 """How long open requests may take to end when the controller stops."""
 
 
-class EndpointSliceInformer(Informer):
+class EndpointSliceInformer(Informer):  # type: ignore[misc] # upstream has no types
     """Follows EndpointSlices under the name of their Service, as upstream looks Endpoints up."""
 
     def get_key(self, obj: Mapping[str, Any]) -> str:
@@ -31,7 +31,7 @@ class EndpointSliceInformer(Informer):
         return f"{metadata['namespace']}.{metadata['labels'][SERVICE_NAME_LABEL]}"
 
 
-class FacilityKubeController(KubeController):
+class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream has no types
     """Upstream's controller with namespaced informers, so that Roles in the namespace are all that it needs."""
 
     namespace = Unicode(help="The namespace of all clusters.", config=True)

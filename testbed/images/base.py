@@ -36,9 +36,7 @@ class BaseImage(Image):
     def _build(self) -> None:
         with tempfile.TemporaryDirectory(prefix="debootstrap-", ignore_cleanup_errors=True) as scratch:
             root = Path(scratch) / "root"
-            process.run(
-                ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, root, mirror()]
-            )
+            process.run(["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, root, mirror()])
             for directory in ("var/cache/apt/archives", "var/lib/apt/lists"):
                 shutil.rmtree(root / directory)
                 (root / directory / "partial").mkdir(parents=True)
