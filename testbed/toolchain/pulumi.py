@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from testbed import content
 from testbed.paths import STATE
 from testbed.toolchain import versions
 from testbed.toolchain.programs import PULUMI, PULUMI_BUILD, PULUMI_KUBERNETES_BUILD, PULUMI_PYTHON_BUILD
@@ -16,26 +17,23 @@ PLUGIN_PROGRAM = "pulumi-resource-kubernetes"
 
 def ensure() -> Path:
     """Have the command, the Python language host and the Kubernetes provider; returns the command."""
-    programs = _programs()
-    # Found on PATH instead, the provider would warn twice a run. Pulumi looks only at real directories.
-    link = HOME / "plugins" / PLUGIN / PLUGIN_PROGRAM
-    program = _plugin() / PLUGIN_PROGRAM
-    if not (link.is_symlink() and link.readlink() == program):
-        if link.parent.is_symlink():
-            link.parent.unlink()
+    command = PULUMI.on_path or _bundle() / PULUMI.name
+    # Found on PATH instead, the provider would warn twice a run.
+    link = HOME / "plugins" / PLUGIN
+    plugin = _plugin()
+    if not (link.is_symlink() and link.readlink() == plugin):
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
-        link.symlink_to(program)
-    return programs[0]
+        link.symlink_to(plugin)
+    return command
 
 
 def environment() -> dict[str, str]:
     """What ``pulumi`` needs in its environment, without the passphrase. Makes what is missing, like :func:`ensure`."""
-    ensure()
-    directories = dict.fromkeys(str(program.parent) for program in _programs())
+    command = ensure()
     STACK_STATE.mkdir(parents=True, exist_ok=True)
     return {
-        "PATH": ":".join([*directories, os.environ.get("PATH", os.defpath)]),
+        "PATH": f"{command.parent}:{os.environ.get('PATH', os.defpath)}",
         "PULUMI_HOME": str(HOME),
         "PULUMI_BACKEND_URL": STACK_STATE.as_uri(),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
@@ -43,12 +41,16 @@ def environment() -> dict[str, str]:
     }
 
 
-def _programs() -> list[Path]:
-    """The command and what must be on PATH with it: the language host of the same origin."""
-    command = PULUMI.ensure()
-    if command == PULUMI_BUILD.program(PULUMI.name).make():
-        return [command, PULUMI_PYTHON_BUILD.program("pulumi-language-python").make()]
-    return [command]
+def _bundle() -> Path:
+    """The command and the language host in one directory: from another one, each run would warn of the host."""
+    builds = (PULUMI_BUILD, PULUMI_PYTHON_BUILD)
+
+    def link(directory: Path) -> None:
+        for build in builds:
+            for program in build.programs.make().iterdir():
+                (directory / program.name).hardlink_to(program)
+
+    return content.cached("go", f"pulumi-bundle-{content.digest(*(build.programs.key for build in builds))}", link)
 
 
 def _plugin() -> Path:
