@@ -3,7 +3,7 @@
 from typing import Any
 
 from aiohttp import ClientError, ClientTimeout, web
-from dask_gateway_server.auth import JupyterHubAuthenticator
+from dask_gateway_server.auth import JupyterHubAuthenticator, unauthorized
 from dask_gateway_server.models import User
 from traitlets import Instance, Unicode, default
 
@@ -61,6 +61,12 @@ class HubAuthenticator(JupyterHubAuthenticator):  # type: ignore[misc] # upstrea
         except ClientError as error:
             self.log.error("JupyterHub can't be reached: %s", error)
             raise web.HTTPBadGateway(reason="JupyterHub can't be reached to verify the token; try again.") from error
+        except web.HTTPInternalServerError as error:
+            # JupyterHub answers 403 to a token that it does not know, and upstream (dask-gateway-server 2026.3.0, not
+            # reported) takes that for a fault of its own.
+            if error.reason.startswith("Permission failure"):
+                raise unauthorized("jupyterhub") from error
+            raise
         try:
             return await self._facility_user(user)
         except Refusal as refusal:
