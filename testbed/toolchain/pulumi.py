@@ -18,13 +18,15 @@ PLUGIN_PROGRAM = "pulumi-resource-kubernetes"
 def ensure() -> Path:
     """Have the command, the Python language host and the Kubernetes provider; returns the command."""
     command = PULUMI.on_path or _bundle() / PULUMI.name
-    # Found on PATH instead, the provider would warn twice a run.
-    link = HOME / "plugins" / PLUGIN
-    plugin = _plugin()
-    if not (link.is_symlink() and link.readlink() == plugin):
+    # Found on PATH instead, the provider would warn twice a run. Pulumi looks only at real directories.
+    link = HOME / "plugins" / PLUGIN / PLUGIN_PROGRAM
+    program = _plugin() / PLUGIN_PROGRAM
+    if not (link.is_symlink() and link.readlink() == program):
+        if link.parent.is_symlink():
+            link.parent.unlink()
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
-        link.symlink_to(plugin)
+        link.symlink_to(program)
     return command
 
 
