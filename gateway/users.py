@@ -50,7 +50,7 @@ class Directory(Protocol):
 
 
 def classify(name: str, classes: Iterable[site.UserClass]) -> site.UserClass:
-    """The class of a JupyterHub name: that of the longest suffix that it ends with; without one, the class without suffix.
+    """The class of a JupyterHub name: that of the longest listed suffix which it ends with, the empty one at last.
 
     Raises :class:`Refusal` for a name that is no user name or that no class fits.
     """

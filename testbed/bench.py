@@ -41,7 +41,7 @@ def measurements(cold: str | None) -> Iterator[Measurement]:
 
 
 def _down() -> None:
-    down.down(lambda line: None)
+    down.down(process.say)
 
 
 def _forget() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gateway import site
-from testbed import cluster, docker, people, process
+from testbed import cluster, people, process
 from testbed.paths import LOGS, SITE
 from testbed.toolchain import docker_engine
 

@@ -56,11 +56,8 @@ class Image:
             context = Path(scratch)
             for name, given in self.inputs.items():
                 _copy(given.make(), context / name)
-            process.run(
-                ["docker", "build", "--network", "host", "--label", f"{PROJECT}=image", "--tag", self.reference]
-                + [*arguments, "--file", self.dockerfile, context],
-                environment={"DOCKER_BUILDKIT": "0"},
-            )
+            build = ["docker", "build", "--network", "host", "--label", f"{PROJECT}=image", "--tag", self.reference]
+            process.run([*build, *arguments, "--file", self.dockerfile, context], environment={"DOCKER_BUILDKIT": "0"})
 
 
 def _copy(source: Path, target: Path) -> None:
