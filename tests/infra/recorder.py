@@ -12,7 +12,9 @@ from infra.program import build
 from infra.settings import Settings
 
 KUBERNETES = "kubernetes:"
-STACK_ROOT = "pulumi:pulumi:Stack"
+SIGNATURE_KEY = "4dabf18193072939515e22adb298388d"
+SECRET_SIGNATURE = "1b47061264138c4ac30d75fd1eb44270"
+"""How the engine's protocol marks secrets."""
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Recorder(mocks.Mocks):
 
     @property
     def manifests(self) -> "Manifests":
-        return Manifests([_whole(args.inputs) for args in self.resources if args.typ.startswith(KUBERNETES)])
+        return Manifests([_plain(args.inputs) for args in self.resources if args.typ.startswith(KUBERNETES)])
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,19 @@ class Manifests:
         return by_name[name]
 
 
-def _whole(value: Any) -> Any:
-    """The value with whole numbers as such: the engine's protocol knows only floats."""
+def is_secret(value: Any) -> bool:
+    """Whether a recorded input is one that Pulumi encrypts in its state."""
+    return isinstance(value, dict) and value.get(SIGNATURE_KEY) == SECRET_SIGNATURE
+
+
+def _plain(value: Any) -> Any:
+    """The value as Kubernetes gets it: no marks of secrets, whole numbers where the engine's protocol has floats."""
+    if is_secret(value):
+        return _plain(value["value"])
     if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_whole(item) for item in value]
+        return [_plain(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -1,0 +1,19 @@
+import pytest
+from stack_settings import load
+
+from gateway import site
+
+
+@pytest.fixture(scope="session", params=["testbed", "geddes"])
+def any_site(request: pytest.FixtureRequest) -> site.Site:
+    return load(request.param)
+
+
+@pytest.fixture(scope="session")
+def testbed_site() -> site.Site:
+    return load("testbed")
+
+
+@pytest.fixture(scope="session")
+def geddes_site() -> site.Site:
+    return load("geddes")

@@ -1,0 +1,21 @@
+"""The settings under which tests render the stacks."""
+
+from pathlib import Path
+
+from gateway import site
+from infra.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load(name: str) -> site.Site:
+    return site.load(ROOT / "sites" / f"{name}.yaml")
+
+
+def settings_of(loaded: site.Site) -> Settings:
+    """Settings with a made-up token, and a made-up authority where the site wants one."""
+    return Settings(
+        site=loaded,
+        hub_token="made-up-token",
+        directory_ca="made-up authority" if loaded.identity.directory.ca_file else None,
+    )

@@ -1,0 +1,127 @@
+"""What a real API server says to both stacks: the testbed's."""
+
+import json
+import secrets
+
+import pytest
+from dask_gateway_server.backends.kubernetes.backend import KubeClusterConfig
+from dask_gateway_server.utils import FrozenAttrDict
+from recorder import render
+from stack_settings import settings_of
+
+from gateway.kubernetes.config import cluster_config, controller_config
+from gateway.kubernetes.controller import FacilityKubeController
+from gateway.options import ClusterRequest
+from gateway.users import Account
+from testbed import cluster, process, stack
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def namespace():
+    """A namespace of our own, with Pod Security enforced: in the real one, objects exist and are in use."""
+    name = f"dry-run-{secrets.token_hex(4)}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    apply(
+        [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}],
+        dry_run=False,
+    )
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def apply(objects, *, dry_run=True):
+    """Send objects, checked strictly by the API server. Raises ``CommandError`` that names each object's faults."""
+    everything = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+    mode = ["--dry-run=server"] if dry_run else []
+    return cluster.kubectl(
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--validate=strict",
+        *mode,
+        "--filename=-",
+        standard_input=json.dumps(everything),
+    )
+
+
+def moved(site, namespace):
+    """The site in another namespace."""
+    return site.model_copy(update={"kubernetes": site.kubernetes.model_copy(update={"namespace": namespace})})
+
+
+def pod(name, namespace, spec):
+    # The account exists only in the real namespace.
+    spec = {key: value for key, value in spec.items() if key != "serviceAccountName"}
+    metadata = {"name": name, "namespace": namespace}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {**spec, "automountServiceAccountToken": False},
+    }
+
+
+def test_each_object_passes_a_server_side_dry_run(any_site, namespace):
+    manifests = render(settings_of(moved(any_site, namespace)))
+    answer = apply(manifests)
+    assert len(answer.splitlines()) == len(manifests.objects)
+
+
+def test_a_wrong_object_does_not_pass(any_site, namespace):
+    manifests = render(settings_of(moved(any_site, namespace)))
+    service = manifests.get("Service", "api-dask-gateway-k8s")
+    service["spec"]["ports"][0]["prt"] = 1
+    with pytest.raises(process.CommandError, match="prt"):
+        apply([service])
+
+
+def test_pods_of_the_gateway_are_admitted_as_restricted(any_site, namespace):
+    deployments = render(settings_of(moved(any_site, namespace))).of_kind("Deployment")
+    apply(pod(name, namespace, deployment["spec"]["template"]["spec"]) for name, deployment in deployments.items())
+
+
+@pytest.mark.parametrize("user_class", ["purdue", "cern", "fnal"])
+@pytest.mark.parametrize("is_worker", [True, False])
+def test_pods_of_users_are_admitted_as_restricted(any_site, namespace, user_class, is_worker):
+    apply([user_pod(moved(any_site, namespace), user_class, is_worker=is_worker)])
+
+
+def test_other_pods_are_not_admitted(testbed_site, namespace):
+    refused = user_pod(moved(testbed_site, namespace), "purdue", is_worker=True)
+    refused["spec"]["volumes"].append({"name": "host", "hostPath": {"path": "/"}})
+    with pytest.raises(process.CommandError, match="restricted volume types"):
+        apply([refused])
+
+
+def user_pod(site, user_class, *, is_worker):
+    request = ClusterRequest(
+        username="alice",
+        user_class=user_class,
+        account=Account("alice", 20001, 20000, (21001,)),
+        prefix="/depot/cms/environment",
+        environment={"PATH": "/depot/cms/environment/bin"},
+        worker_cores=1,
+        worker_memory_bytes=2**30,
+    )
+    controller = FacilityKubeController(config=controller_config(site))
+    config = FrozenAttrDict(KubeClusterConfig(**cluster_config(site, request)).to_dict())
+    made = controller.make_pod(site.kubernetes.namespace, "c1", config, is_worker=is_worker)
+    made["metadata"]["namespace"] = site.kubernetes.namespace
+    made["metadata"]["name"] = made["metadata"].pop("generateName", "dask-scheduler-c1").rstrip("-")
+    return made
+
+
+def test_preview_after_up_shows_no_change():
+    assert stack.preview_shows_no_change()
+
+
+@pytest.mark.parametrize("part", ["api", "controller", "traefik"])
+@pytest.mark.parametrize("resource", ["secrets", "pods", "daskclusters.gateway.dask.org"])
+def test_no_part_may_look_into_other_namespaces(testbed_site, part, resource):
+    gateway = testbed_site.kubernetes
+    account = f"system:serviceaccount:{gateway.namespace}:{part}-{gateway.release}"
+    for verb in ("get", "list"):
+        with pytest.raises(process.CommandError, match="no"):
+            cluster.kubectl("auth", "can-i", verb, resource, "--namespace=kube-system", f"--as={account}")

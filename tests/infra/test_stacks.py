@@ -1,0 +1,346 @@
+"""What both stacks declare, recorded without Kubernetes."""
+
+import pulumi
+import pytest
+import yaml
+from pulumi_kubernetes.core.v1 import ConfigMap
+from recorder import is_secret, record, render
+from stack_settings import settings_of
+
+from gateway.site import Access, Backend, Site
+from infra.crds import TRAEFIK_KINDS
+from infra.program import build
+
+CLUSTER_SCOPED = {"Namespace", "CustomResourceDefinition", "PersistentVolume"}
+WORKLOADS = ("api", "controller", "traefik")
+
+
+@pytest.fixture(scope="session")
+def manifests(any_site):
+    return render(settings_of(any_site))
+
+
+@pytest.fixture(scope="session")
+def testbed(testbed_site):
+    return render(settings_of(testbed_site))
+
+
+@pytest.fixture(scope="session")
+def geddes(geddes_site):
+    return render(settings_of(geddes_site))
+
+
+def pods(manifests):
+    return {
+        name: deployment["spec"]["template"]["spec"] for name, deployment in manifests.of_kind("Deployment").items()
+    }
+
+
+def rules(manifests, name):
+    """(API group, resource, verb) of a Role."""
+    return {
+        (group, resource, verb)
+        for rule in manifests.get("Role", name)["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+class TestRecorder:
+    """A recorder that sees nothing would let every other test here pass."""
+
+    def test_records_what_is_declared(self):
+        recorded = record(lambda: ConfigMap("a", metadata={"name": "a"}, data={"key": "value"}))
+        assert recorded.manifests.get("ConfigMap", "a")["data"] == {"key": "value"}
+
+    def test_fails_for_what_is_not_declared(self):
+        recorded = record(lambda: ConfigMap("a", metadata={"name": "a"}))
+        with pytest.raises(AssertionError, match="no ConfigMap b; there are: a"):
+            recorded.manifests.get("ConfigMap", "b")
+
+    def test_hands_on_errors_of_the_program(self):
+        def program():
+            raise pulumi.RunError("wrong")
+
+        with pytest.raises(pulumi.RunError, match="wrong"):
+            record(program)
+
+    def test_hands_on_errors_of_inputs(self):
+        def wrong(_):
+            raise ValueError("wrong input")
+
+        with pytest.raises(Exception, match="wrong input"):
+            record(lambda: ConfigMap("a", metadata={"name": pulumi.Output.from_input("a").apply(wrong)}))
+
+
+class TestNamespace:
+    def test_enforces_restricted_pods(self, manifests, any_site):
+        labels = manifests.get("Namespace", any_site.kubernetes.namespace)["metadata"]["labels"]
+        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+    def test_everything_else_is_in_it(self, manifests, any_site):
+        for manifest in manifests:
+            namespace = manifest["metadata"].get("namespace")
+            expected = None if manifest["kind"] in CLUSTER_SCOPED else any_site.kubernetes.namespace
+            assert namespace == expected, f"{manifest['kind']} {manifest['metadata']['name']}"
+
+    def test_quota_is_the_sites(self, testbed):
+        hard = testbed.get("ResourceQuota", "dask-gateway-k8s")["spec"]["hard"]
+        assert hard == {"requests.cpu": "1000000m", "requests.memory": "2048000Mi", "pods": "500"}
+
+    def test_limit_range_is_the_sites(self, testbed):
+        (limit,) = testbed.get("LimitRange", "dask-gateway-k8s")["spec"]["limits"]
+        assert limit["max"] == {"cpu": "64000m", "memory": "262144Mi"}
+        assert limit["default"] == limit["defaultRequest"] == {"cpu": "1000m", "memory": "1024Mi"}
+
+
+class TestDefinitions:
+    def test_dask_cluster_is_ours_everywhere(self, manifests):
+        (version,) = manifests.get("CustomResourceDefinition", "daskclusters.gateway.dask.org")["spec"]["versions"]
+        assert version["subresources"] == {"status": {}}
+        properties = version["schema"]["openAPIV3Schema"]["properties"]
+        assert all(part["x-kubernetes-preserve-unknown-fields"] for part in properties.values())
+
+    def test_traefik_kinds_only_where_the_site_says_so(self, testbed, geddes):
+        kinds = {
+            definition["spec"]["names"]["kind"] for definition in testbed.of_kind("CustomResourceDefinition").values()
+        }
+        assert kinds == {"DaskCluster", *TRAEFIK_KINDS}
+        assert len(TRAEFIK_KINDS) == 10
+        assert set(geddes.of_kind("CustomResourceDefinition")) == {"daskclusters.gateway.dask.org"}
+
+
+class TestStorage:
+    def test_claims_are_bound_to_their_volumes_and_back(self, testbed):
+        for name, volume in testbed.of_kind("PersistentVolume").items():
+            reference = volume["spec"]["claimRef"]
+            claim = testbed.get("PersistentVolumeClaim", reference["name"])
+            assert claim["spec"]["volumeName"] == name
+            assert claim["metadata"]["namespace"] == reference["namespace"]
+            assert claim["spec"]["accessModes"] == volume["spec"]["accessModes"]
+            assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+
+    def test_each_kind_of_source(self, geddes):
+        volumes = geddes.of_kind("PersistentVolume")
+        depot, eos = volumes["cms-dask-gateway-k8s-depot"]["spec"], volumes["cms-dask-gateway-k8s-eos"]["spec"]
+        assert depot["nfs"] == {"server": "datadepot.rcac.purdue.edu", "path": "/depot/cms", "readOnly": False}
+        assert eos["hostPath"] == {"path": "/eos/purdue", "type": "Directory"}
+        claims = geddes.of_kind("PersistentVolumeClaim")
+        assert claims["dask-gateway-k8s-cvmfs"]["spec"]["storageClassName"] == "cvmfs"
+        assert set(claims) == {f"dask-gateway-k8s-{name}" for name in ("depot", "cvmfs", "eos")}, "/work's claim exists"
+
+    def test_what_nobody_writes_is_read_only(self, manifests, any_site):
+        for volume in any_site.storage:
+            claim = manifests.of_kind("PersistentVolumeClaim").get(f"{any_site.kubernetes.release}-{volume.name}")
+            if claim is not None:
+                writable = Access.READ_WRITE in volume.access[Backend.KUBERNETES].values()
+                assert claim["spec"]["accessModes"] == ["ReadWriteMany" if writable else "ReadOnlyMany"]
+
+
+class TestPods:
+    def test_are_restricted(self, manifests):
+        assert len(pods(manifests)) == len(WORKLOADS)
+        for pod in pods(manifests).values():
+            assert pod["securityContext"]["runAsNonRoot"] is True
+            assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+            (container,) = pod["containers"]
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": True,
+            }
+            assert {"requests", "limits"} <= set(container["resources"])
+
+    def test_only_the_api_sees_the_hub_token(self, manifests, any_site):
+        release = any_site.kubernetes.release
+        with_secret = {
+            name for name, pod in pods(manifests).items() if any("secret" in volume for volume in pod["volumes"])
+        }
+        assert with_secret == {f"api-{release}"}
+
+    def test_controller_never_runs_twice(self, manifests, any_site):
+        spec = manifests.get("Deployment", f"controller-{any_site.kubernetes.release}")["spec"]
+        assert spec["replicas"] == 1
+        assert spec["strategy"]["type"] == "Recreate"
+
+    def test_replicas_and_placement_are_the_sites(self, geddes):
+        spec = geddes.get("Deployment", "api-dask-gateway-k8s")["spec"]
+        assert spec["replicas"] == 2
+        assert spec["template"]["spec"]["nodeSelector"] == {"cms-af-prod": "true"}
+        assert spec["template"]["spec"]["tolerations"][0]["key"] == "hub.jupyter.org/dedicated"
+
+    def test_a_changed_site_restarts_api_and_controller(self, testbed_site, testbed):
+        changed = testbed_site.model_copy(update={"title": "Another"})
+        after = render(settings_of(changed))
+        for name in ("api-dask-gateway-k8s", "controller-dask-gateway-k8s"):
+            before_, after_ = (
+                stack.get("Deployment", name)["spec"]["template"]["metadata"]["annotations"]
+                for stack in (testbed, after)
+            )
+            assert before_ != after_
+
+    def test_a_changed_token_restarts_the_api(self, testbed_site, testbed):
+        settings = settings_of(testbed_site)
+        after = render(type(settings)(testbed_site, "another-token", settings.directory_ca))
+        name = "api-dask-gateway-k8s"
+        annotations = [
+            stack.get("Deployment", name)["spec"]["template"]["metadata"]["annotations"] for stack in (testbed, after)
+        ]
+        assert annotations[0] != annotations[1]
+
+
+class TestSecrets:
+    def test_the_token_is_in_the_secret_alone(self, manifests, any_site):
+        holders = [
+            (manifest["kind"], manifest["metadata"]["name"])
+            for manifest in manifests
+            if "made-up-token" in yaml.safe_dump(manifest)
+        ]
+        assert holders == [("Secret", f"hub-token-{any_site.kubernetes.release}")]
+
+    def test_the_token_is_encrypted_in_the_stacks_state(self, any_site):
+        recorded = record(lambda: build(settings_of(any_site)))
+        (secret,) = [args for args in recorded.resources if args.typ == "kubernetes:core/v1:Secret"]
+        assert is_secret(secret.inputs["stringData"])
+
+    def test_gateways_read_the_site_that_was_rendered(self, manifests, any_site):
+        text = manifests.get("ConfigMap", f"site-{any_site.kubernetes.release}")["data"]["site.yaml"]
+        assert Site.model_validate(yaml.safe_load(text)) == any_site
+
+
+class TestRights:
+    def test_are_in_the_namespace_only(self, manifests):
+        assert not manifests.of_kind("ClusterRole")
+        assert not manifests.of_kind("ClusterRoleBinding")
+
+    def test_each_part_has_its_own_account(self, manifests, any_site):
+        expected = {f"{part}-{any_site.kubernetes.release}" for part in WORKLOADS}
+        for kind in ("ServiceAccount", "Role", "RoleBinding", "Deployment"):
+            assert set(manifests.of_kind(kind)) == expected
+        for name, pod in pods(manifests).items():
+            assert pod["serviceAccountName"] == name
+
+    def test_of_the_api(self, testbed):
+        assert rules(testbed, "api-dask-gateway-k8s") == {
+            ("", "secrets", "get"),
+            *(("gateway.dask.org", "daskclusters", verb) for verb in ("list", "watch", "create", "patch")),
+        }
+
+    def test_of_the_controller_on_secrets(self, testbed):
+        found = {verb for _, resource, verb in rules(testbed, "controller-dask-gateway-k8s") if resource == "secrets"}
+        assert found == {"create", "delete"}
+
+    def test_of_traefik_are_reading_only(self, testbed):
+        assert {verb for _, _, verb in rules(testbed, "traefik-dask-gateway-k8s")} == {"list", "watch"}
+
+
+class TestNames:
+    """The names that the user guide and the site promise."""
+
+    def test_services(self, manifests, any_site):
+        services = manifests.of_kind("Service")
+        api, traefik = services["api-dask-gateway-k8s"], services["traefik-dask-gateway-k8s"]
+        assert [port["port"] for port in api["spec"]["ports"]] == [8000]
+        assert {port["name"]: port["port"] for port in traefik["spec"]["ports"]} == {"web": 80, "scheduler": 8786}
+        front = services["api-dask-gateway-k8s-slurm"]
+        assert "selector" not in front["spec"]
+        assert [port["port"] for port in front["spec"]["ports"]] == [8000]
+
+    def test_ingresses(self, manifests):
+        hosts = {
+            manifest["spec"]["rules"][0]["host"]: manifest["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+            for manifest in manifests.of_kind("Ingress").values()
+        }
+        assert hosts == {
+            "dask-gateway-k8s.geddes.rcac.purdue.edu": {"name": "traefik-dask-gateway-k8s", "port": {"number": 80}},
+            "dask-gateway-k8s-slurm.geddes.rcac.purdue.edu": {
+                "name": "api-dask-gateway-k8s-slurm",
+                "port": {"number": 8000},
+            },
+        }
+
+    def test_the_front_leads_to_the_submission_host(self, manifests, any_site):
+        slices = manifests.of_kind("EndpointSlice")
+        assert "api-dask-gateway-k8s-slurm" in slices
+        for name, endpoint_slice in slices.items():
+            assert endpoint_slice["metadata"]["labels"]["kubernetes.io/service-name"] == name
+            assert endpoint_slice["endpoints"][0]["addresses"] == [any_site.slurm.submission_address]
+            service_port = manifests.get("Service", name)["spec"]["ports"][0]["name"]
+            assert endpoint_slice["ports"][0]["name"] == service_port
+
+    def test_geddes_has_load_balancers_of_the_private_pool(self, geddes):
+        exposed = {
+            name: service["metadata"]["annotations"]["metallb.universe.tf/address-pool"]
+            for name, service in geddes.of_kind("Service").items()
+            if service["spec"].get("type") == "LoadBalancer"
+        }
+        assert exposed == {
+            "traefik-dask-gateway-k8s": "geddes-private-pool",
+            "api-dask-gateway-k8s-slurm": "geddes-private-pool",
+        }
+
+    def test_a_nodes_web_port_is_left_to_the_ingress_controller(self, testbed):
+        taken = {
+            port["port"]
+            for service in testbed.of_kind("Service").values()
+            if service["spec"].get("externalIPs")
+            for port in service["spec"]["ports"]
+        }
+        assert taken == {8786, 8000}
+
+
+class TestProxy:
+    def test_both_throttles_are_off(self, manifests):
+        (container,) = pods(manifests)["traefik-dask-gateway-k8s"]["containers"]
+        assert "--providers.kubernetescrd.throttleduration=0" in container["args"]
+        assert "--providers.providersthrottleduration=0s" in container["args"]
+
+    def test_looks_at_nothing_outside_of_the_namespace(self, manifests, any_site):
+        (container,) = pods(manifests)["traefik-dask-gateway-k8s"]["containers"]
+        assert f"--providers.kubernetescrd.namespaces={any_site.kubernetes.namespace}" in container["args"]
+        assert "--providers.kubernetescrd.disableclusterscoperesources=true" in container["args"]
+
+    def test_sees_our_own_routes(self, manifests, any_site):
+        ours = [*manifests.of_kind("IngressRoute").values(), *manifests.of_kind("Middleware").values()]
+        assert len(ours) == 3
+        for manifest in ours:
+            assert manifest["metadata"]["labels"]["gateway.dask.org/instance"] == any_site.kubernetes.release
+
+
+class TestNetwork:
+    def test_everything_of_the_gateway_is_closed_and_nothing_else(self, manifests, any_site):
+        closed = manifests.get("NetworkPolicy", f"{any_site.kubernetes.release}-closed")["spec"]
+        assert closed["ingress"] == []
+        assert closed["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == any_site.kubernetes.release
+
+    def test_each_component_has_its_flows(self, manifests, any_site):
+        flows = {
+            name.removeprefix(f"{any_site.kubernetes.release}-"): [
+                (
+                    tuple(
+                        peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
+                        for peer in rule.get("from", ())
+                    ),
+                    tuple(port["port"] for port in rule.get("ports", ())),
+                )
+                for rule in policy["spec"]["ingress"]
+            ]
+            for name, policy in manifests.of_kind("NetworkPolicy").items()
+        }
+        assert flows == {
+            "closed": [],
+            "api": [(("traefik", "dask-scheduler"), (8000,))],
+            "traefik": [((), (8000, 8786))],
+            "dask-scheduler": [
+                (("traefik",), (8786, 8787)),
+                (("api",), (8788,)),
+                (("dask-worker",), (8786,)),
+            ],
+            "dask-worker": [(("dask-scheduler", "dask-worker"), ())],
+        }
+
+    def test_controller_is_reached_by_nobody(self, manifests, any_site):
+        for policy in manifests.of_kind("NetworkPolicy").values():
+            selected = policy["spec"]["podSelector"]["matchLabels"].get("app.kubernetes.io/component")
+            assert selected != "controller"
