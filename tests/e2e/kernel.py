@@ -20,6 +20,14 @@ def run(code, namespace):
     return eval(compile(ast.Expression(last.value), "<cell>", "eval"), namespace) if last else None
 
 
+def encoded(reply):
+    """The reply as JSON; values that JSON can't hold as their repr."""
+    try:
+        return json.dumps(reply, default=repr)
+    except TypeError:  # keys that are no text
+        return json.dumps({"value": repr(reply["value"])})
+
+
 def main():
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -34,7 +42,7 @@ def main():
             kept.append(error)
             reply = {"error": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
         kept.append(dict(namespace))
-        replies.write(json.dumps(reply, default=repr) + "\n")
+        replies.write(encoded(reply) + "\n")
 
 
 main()

@@ -1,5 +1,6 @@
 """Notebooks of the testbed's people, driven from here."""
 
+import contextlib
 import json
 import queue
 import subprocess
@@ -54,8 +55,9 @@ class Notebook:
     def __exit__(self, *_: object) -> None:
         """End the kernel: at its end the client shuts down the clusters that it created."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
         try:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
             self._process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self._process.kill()
@@ -77,15 +79,17 @@ class Notebook:
         Raises :class:`CellError` for what the cell raised, ``AssertionError`` when there was no answer.
         """
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(code) + "\n")
-        self._process.stdin.flush()
         try:
+            self._process.stdin.write(json.dumps(code) + "\n")
+            self._process.stdin.flush()
             line = self._replies.get(timeout=seconds)
-        except queue.Empty:
+        except (BrokenPipeError, queue.Empty):
             line = None
         if line is None:
+            state = f"ended with code {self._process.poll()}" if self._process.poll() is not None else "runs on"
             raise AssertionError(
-                f"no answer from {self.person}'s kernel within {seconds} s to\n{code}\nit printed:\n{self.printed()}"
+                f"no answer from {self.person}'s kernel within {seconds} s to\n{code}\nit {state}, and printed:\n"
+                f"{self.printed()}"
             )
         reply = json.loads(line)
         if "error" in reply:
