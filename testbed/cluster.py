@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from gateway import site
-from testbed import content, docker, process
+from testbed import content, docker, process, processors
 from testbed.images.kubernetes import COREDNS_TAG, ETCD_TAG
 from testbed.images.kubernetes import NODE as NODE_IMAGE
 from testbed.images.table import TRAEFIK
@@ -34,7 +34,7 @@ class ClusterError(Exception):
     """The cluster is not in the state that the next step needs."""
 
 
-def configuration(storage: Iterable[Path]) -> dict[str, object]:
+def configuration(storage: Iterable[Path], more_mounts: Iterable[Mapping[str, object]] = ()) -> dict[str, object]:
     """kind's cluster configuration, with each storage directory of this machine under ``/srv/storage``."""
     mounts = [
         # No propagation: nothing is mounted below, and a machine's root need not be a shared mount.
@@ -55,7 +55,7 @@ def configuration(storage: Iterable[Path]) -> dict[str, object]:
         "apiVersion": "kind.x-k8s.io/v1alpha4",
         # The node image brings its own: one node needs no daemon for it.
         "networking": {"disableDefaultCNI": True},
-        "nodes": [{"role": "control-plane", "extraMounts": mounts}],
+        "nodes": [{"role": "control-plane", "extraMounts": [*mounts, *more_mounts]}],
         "kubeadmConfigPatches": [yaml.safe_dump(patch) for patch in kubeadm],
     }
 
@@ -75,7 +75,7 @@ def ensure_cluster() -> None:
     A stopped, unhealthy or differently made one is replaced, and with it the stack's state, which describes it.
     """
     docker.ensure_network()
-    wanted = configuration(_storage_directories())
+    wanted = configuration(_storage_directories(), processors.mounts())
     text = yaml.safe_dump(wanted)
     digest = content.digest(text, NODE_IMAGE.reference)
     if _matches(digest) and _healthy():

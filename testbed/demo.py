@@ -11,10 +11,12 @@ PIXI_PROJECT = "/depot/cms/projects/analysis"
 PATHS = {guide.PIXI_PROJECT: PIXI_PROJECT, guide.VOMS_PROXY: "/depot/cms/users/alice/x509up"}
 REPORT = """
 import os
-print("  sum of squares   ", total)
-print("  workers run as   ", sorted({"uid %d, gid %d" % pair for pair in client.run(lambda: (os.getuid(), os.getgid())).values()}))
-print("  workers run on   ", sorted(set(client.run(lambda: os.uname().nodename).values())))
-print("  dashboard        ", cluster.dashboard_link)
+def place():
+    return f"uid {os.getuid()}, gid {os.getgid()} on {os.uname().nodename}"
+print("  sum of the squares of 0..9:", total)
+for worker in sorted(client.run(place).values()):
+    print("  a worker runs as", worker)
+print("  dashboard:", cluster.dashboard_link)
 """
 TIMEOUT_SECONDS = 240
 
