@@ -21,10 +21,10 @@ PLAYBOOK = PROJECT / "hammer.yml"
 class Play:
     """What a play did."""
 
+    changes: int
+    """How many tasks changed something (or would, in check mode)."""
     changed: tuple[str, ...]
-    """Names of the tasks that changed something (or would, in check mode)."""
-    tasks: int
-    """How many tasks ended well."""
+    """Their names, but for tasks that keep what they do out of logs."""
 
 
 def play(inventory: str, variables: Mapping[str, object], *, check: bool = False) -> Play:
@@ -53,6 +53,7 @@ def play(inventory: str, variables: Mapping[str, object], *, check: bool = False
         envvars={
             "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
             "ANSIBLE_FORCE_COLOR": "false",
+            "ANSIBLE_NOCOLOR": "true",
             # Where this Python is, ansible-playbook is.
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         },
@@ -62,7 +63,13 @@ def play(inventory: str, variables: Mapping[str, object], *, check: bool = False
     )
     if runner.rc != 0:
         raise RuntimeError(_failure(events, str(runner.status)))
-    return Play(changed=tuple(_changed(events)), tasks=sum(event["event"] == "runner_on_ok" for event in events))
+    return Play(changes=_changes(events), changed=tuple(_changed(events)))
+
+
+def _changes(events: list[dict[str, Any]]) -> int:
+    """What the play's own recapitulation says, of all hosts."""
+    (recapitulation,) = (event["data"] for event in events if event["event"] == "playbook_on_stats")
+    return sum(recapitulation["changed"].values())
 
 
 def _changed(events: list[dict[str, Any]]) -> list[str]:

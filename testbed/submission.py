@@ -63,11 +63,11 @@ def run_play(*, check: bool = False) -> ansible.Play:
         "directory_client_authority_file": str(certificate_authority()),
         "slurm_client_configuration_file": str(slurm.SLURM_CONFIGURATION),
         "slurm_client_munge_key_file": str(slurm.munge_key()),
-        "gateway_bundle": str(bundle.bundle()),
+        **bundle.variables(),
         "gateway_hub_token_file": str(_hub_token()),
     }
     result = ansible.play("testbed", variables, check=check)
-    process.say(f"{result.tasks} tasks, {len(result.changed)} changed: {', '.join(result.changed) or 'nothing'}")
+    process.say(f"{result.changes} tasks changed something: {', '.join(result.changed)}")
     if not check:
         docker.execute(CONTAINER, ["tee", STAMP], standard_input=_digest())
     return result
@@ -80,7 +80,7 @@ def _hub_token() -> Path:
 
 def _digest() -> str:
     inputs = (SITE, certificate_authority(), slurm.SLURM_CONFIGURATION, slurm.munge_key(), _hub_token())
-    return content.digest(ROOT / "ansible", str(bundle.bundle()), *inputs)
+    return content.digest(ROOT / "ansible", *bundle.variables().values(), *inputs)
 
 
 def _is_made() -> bool:
