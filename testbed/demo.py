@@ -2,8 +2,10 @@
 
 import sys
 
+from gateway import site
 from gateway.site import Backend
-from testbed import guide, notebook
+from testbed import guide, hub, notebook
+from testbed.paths import SITE
 
 PERSON = "alice"
 PIXI_PROJECT = "/depot/cms/projects/analysis"
@@ -31,15 +33,20 @@ def script(backend: Backend) -> str:
 
 def run() -> int:
     """Run it on both gateways; returns 0 when both computed, else 1."""
-    failed = False
-    for backend in Backend:
-        _write(f"{backend.value}: {guide.snippet(f'connect-{backend.value}').splitlines()[2].removeprefix('# ')}\n")
-        completed = notebook.run_as(PERSON, ["python", "-"], script(backend), timeout_seconds=TIMEOUT_SECONDS)
-        _write(completed.stdout)
-        if completed.returncode:
-            failed = True
-            _write(f"  FAILED with exit code {completed.returncode}\n{completed.stderr}")
-    return int(failed)
+    try:
+        return max(_run_on(backend) for backend in Backend)
+    except hub.NoTokenError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def _run_on(backend: Backend) -> int:
+    _write(f"{backend.value}, as {PERSON}, at {site.load(SITE).gateway(backend).address}\n")
+    completed = notebook.run_as(PERSON, ["python", "-"], script(backend), timeout_seconds=TIMEOUT_SECONDS)
+    _write(completed.stdout)
+    if completed.returncode:
+        _write(f"  FAILED with exit code {completed.returncode}\n{completed.stderr}")
+    return min(completed.returncode, 1)
 
 
 def _write(text: str) -> None:

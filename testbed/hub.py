@@ -29,9 +29,16 @@ TIMEOUT = 10
 """Seconds, of one request."""
 
 
+class NoTokenError(Exception):
+    """Somebody has no token yet."""
+
+
 def token(name: str) -> str:
-    """A person's JupyterHub token. Raises ``FileNotFoundError`` when :func:`ensure_tokens` has not run."""
-    return (SECRETS / "tokens" / name).read_text()
+    """A person's JupyterHub token. Raises :class:`NoTokenError` when :func:`ensure_tokens` has not run."""
+    try:
+        return (SECRETS / "tokens" / name).read_text()
+    except FileNotFoundError as error:
+        raise NoTokenError(f"{name} has no JupyterHub token yet: run `make testbed` first") from error
 
 
 def password(name: str) -> str:
@@ -125,7 +132,7 @@ def _knows(person: people.Person) -> bool:
 def _accepts_token(name: str) -> bool:
     try:
         answer = _get("user", token(name))
-    except FileNotFoundError:
+    except NoTokenError:
         return False
     return answer.ok and answer.json()["name"] == name and set(scopes(name)) & set(answer.json()["scopes"]) != set()
 

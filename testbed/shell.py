@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from testbed import notebook, people
+from testbed import hub, notebook, people
 
 
 def run(name: str) -> int:
@@ -22,6 +22,6 @@ def run(name: str) -> int:
     try:
         with notebook.Session(name) as session:
             return subprocess.run(session.command(["bash"], terminal=terminal), check=False).returncode
-    except FileNotFoundError as error:
-        sys.stderr.write(f"{name} has no token yet ({error.filename}): run `make testbed` first\n")
+    except hub.NoTokenError as error:
+        sys.stderr.write(f"{error}\n")
         return 1

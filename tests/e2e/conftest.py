@@ -10,7 +10,7 @@ from notebooks import Notebook
 
 from gateway import users
 from gateway.site import Backend
-from testbed import docker, notebook, people, process
+from testbed import docker, hub, notebook, people, process
 from testbed.paths import STATE
 
 FAILURES = STATE / "failures"
@@ -26,8 +26,8 @@ def testbed() -> None:
     try:
         for person in people.load().people:
             notebook.environment(person.name)
-    except FileNotFoundError as error:
-        pytest.fail(f"the testbed is not up: there is no {error.filename}; {NEXT}", pytrace=False)
+    except hub.NoTokenError as error:
+        pytest.fail(f"the testbed is not up: {error}", pytrace=False)
 
 
 @pytest.fixture(scope="session", params=list(Backend), ids=str)
@@ -50,7 +50,7 @@ def administrator(backend: Backend) -> administration.Administrator:
 
 
 @pytest.fixture
-def open_notebook(backend: Backend) -> Iterator[Callable[[str], Notebook]]:
+def open_notebook(backend: Backend, no_leftovers: None) -> Iterator[Callable[[str], Notebook]]:
     """Opens a notebook as a person, connected to the gateway as the user guide says; it ends with the test."""
     with ExitStack() as stack:
 
@@ -63,7 +63,7 @@ def open_notebook(backend: Backend) -> Iterator[Callable[[str], Notebook]]:
 
 
 @pytest.fixture(scope="session")
-def alice(backend: Backend) -> Iterator[Notebook]:
+def alice(backend: Backend, no_leftovers: None) -> Iterator[Notebook]:
     """Alice's notebook with a cluster of two workers that has computed, all of it by the user guide's snippets.
 
     Tests that share it only look.
@@ -74,8 +74,8 @@ def alice(backend: Backend) -> Iterator[Notebook]:
         yield kernel
 
 
-@pytest.fixture(scope="session", autouse=True)
-def no_leftovers(backend: Backend, administrator: administration.Administrator) -> None:
+@pytest.fixture(scope="session")
+def no_leftovers(backend: Backend) -> None:
     """Clusters that an interrupted run has left behind are gone."""
     stop = "for report in gateway.list_clusters():\n    gateway.stop_cluster(report.name)"
     served = administration.SETTINGS.gateway(backend).classes
