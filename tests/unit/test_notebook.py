@@ -1,5 +1,7 @@
 """Who people are in the notebook container and in JupyterHub."""
 
+from pathlib import Path
+
 import pytest
 
 from gateway import site
@@ -28,10 +30,9 @@ def test_session_has_the_token_in_a_private_file_only(monkeypatch: pytest.Monkey
     monkeypatch.setattr(hub, "token", lambda name: f"token-of-{name}")
     with notebook.Session("alice", {"ONE": "1", "NB_USER": None}) as session:
         command = session.command(["python"])
-        file = command[command.index("--env-file") + 1]
+        file = Path(command[command.index("--env-file") + 1])
         assert "token-of-alice" not in " ".join(command)
-        with open(file) as stream:  # noqa: PTH123 - a name of docker's command line
-            lines = stream.read().splitlines()
+        lines = file.read_text().splitlines()
     assert {"JUPYTERHUB_API_TOKEN=token-of-alice", "NB_UID=20001", "NB_GID=20000", "ONE=1"} <= set(lines)
     assert not [line for line in lines if line.startswith("NB_USER")]
 
