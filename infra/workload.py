@@ -15,6 +15,8 @@ from infra.quantities import Amounts
 
 RUN_AS = 65532
 """uid and gid of our images' processes: nobody's."""
+TIMEOUT = "4m"
+"""For pods to become ready, pulls of images included; Pulumi's own would be ten minutes."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ class Workload(pulumi.ComponentResource):
                 },
             },
             opts=pulumi.ResourceOptions(
-                parent=self, depends_on=[self.account, self.role, self.binding, *args.depends_on]
+                parent=self,
+                depends_on=[self.account, self.role, self.binding, *args.depends_on],
+                custom_timeouts=pulumi.CustomTimeouts(create=TIMEOUT, update=TIMEOUT),
             ),
         )
         self.register_outputs({})

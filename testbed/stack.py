@@ -118,10 +118,11 @@ def _environment() -> dict[str, str]:
 
 
 def _wait_until_it_answers() -> None:
-    for _ in range(ANSWERS_IN_A_ROW):
-        waiting.until(
-            f"the gateway's API answers at {site.load(SITE).kubernetes.address}", _answers, seconds=SECONDS_TO_ANSWER
-        )
+    waiting.until(
+        f"the gateway's API answers at {site.load(SITE).kubernetes.address}",
+        lambda: all(_answers() for _ in range(ANSWERS_IN_A_ROW)),
+        seconds=SECONDS_TO_ANSWER,
+    )
 
 
 def _answers() -> bool:

@@ -1,6 +1,9 @@
 """The Kubernetes gateway's configuration and what upstream's controller makes of it."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import pytest
 from dask_gateway_server.backends.kubernetes.backend import KubeClusterConfig
@@ -198,3 +201,16 @@ def test_all_informers_are_namespaced(testbed_site):
     for informer in controller._make_informers().values():
         assert informer.method.startswith("list_namespaced_")
         assert informer.method_kwargs["namespace"] == "cms"
+
+
+@pytest.mark.parametrize("command", ["api", "controller"])
+def test_a_missing_site_is_said_in_one_line(command, tmp_path):
+    completed = subprocess.run(
+        [sys.executable, "-m", "gateway.kubernetes", command],
+        env={**os.environ, "AF_SITE": str(tmp_path / "site.yaml")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert completed.returncode == 1
+    assert completed.stderr == f"{tmp_path / 'site.yaml'}: can't be read: No such file or directory\n"
