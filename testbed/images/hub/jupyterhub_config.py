@@ -8,6 +8,7 @@ from people_authenticator import PeopleAuthenticator
 MOUNTED = Path("/etc/testbed")
 SECRETS = Path("/run/testbed-secrets")
 STATE = Path("/srv/jupyterhub")
+PROXY = Path("/tmp")  # noqa: S108 - a tmpfs of this container alone
 
 service: str = json.loads((MOUNTED / "service.json").read_text())
 
@@ -20,8 +21,9 @@ c.JupyterHub.cookie_secret_file = str(STATE / "cookie-secret")
 c.JupyterHub.upgrade_db = True
 c.JupyterHub.default_url = "/hub/home"
 c.JupyterHub.proxy_class = "traefik_file"
-c.TraefikFileProviderProxy.static_config_file = str(STATE / "traefik.toml")
-c.TraefikFileProviderProxy.dynamic_config_file = str(STATE / "rules.toml")
+# Made anew at each start, with a password of that start: an old file would keep the old one.
+c.TraefikFileProviderProxy.static_config_file = str(PROXY / "traefik.toml")
+c.TraefikFileProviderProxy.dynamic_config_file = str(PROXY / "rules.toml")
 
 c.JupyterHub.authenticator_class = PeopleAuthenticator
 c.PeopleAuthenticator.passwords = str(SECRETS / "passwords")
