@@ -42,7 +42,7 @@ lint: .venv/ready ## ruff, mypy, ansible-lint, site files, JSON schema
 	@.venv/bin/ruff format --check --quiet .
 	@.venv/bin/mypy
 	@.venv/bin/python -m gateway.site check sites/*.yaml
-	@cd ansible && PATH="$(CURDIR)/.venv/bin:$$PATH" ansible-lint --offline --quiet
+	@cd ansible && PATH="$(CURDIR)/.venv/bin:$$PATH" ansible-lint --offline -q
 	@.venv/bin/python -m gateway.site schema | diff --unified sites/schema.json - || { echo 'sites/schema.json is old: make schema' >&2; exit 1; }
 
 ##@ Maintenance

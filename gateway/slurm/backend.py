@@ -9,17 +9,17 @@ from dask_gateway_server.traitlets import Type
 from traitlets import Integer
 
 
-class SlurmClusterConfig(slurm.SlurmClusterConfig):  # type: ignore[misc] # upstream has no types
+class FacilitySlurmClusterConfig(slurm.SlurmClusterConfig):  # type: ignore[misc] # upstream has no types
     """Configuration of a cluster on SLURM."""
 
     lifetime_seconds = Integer(86400, min=60, help="Scheduler and workers end after this.", config=True)
 
 
-class SlurmBackend(slurm.SlurmBackend):  # type: ignore[misc] # upstream has no types
+class FacilitySlurmBackend(slurm.SlurmBackend):  # type: ignore[misc] # upstream has no types
     """Runs schedulers and workers as jobs of their users."""
 
     cluster_config_class = Type(
-        "gateway.slurm.backend.SlurmClusterConfig",
+        "gateway.slurm.backend.FacilitySlurmClusterConfig",
         klass="dask_gateway_server.backends.base.ClusterConfig",
         help="The class of a cluster's configuration.",
         config=True,

@@ -8,7 +8,7 @@ from traitlets.config import Config
 from gateway.auth import HubAuthenticator
 from gateway.options import GIB, ClusterRequest, cluster_options
 from gateway.site import Backend, Site
-from gateway.slurm.backend import SlurmBackend
+from gateway.slurm.backend import FacilitySlurmBackend
 
 HEARTBEAT_SECONDS = 15
 HEARTBEAT_TIMEOUT_SECONDS = 300
@@ -29,12 +29,12 @@ def server_config(site: Site) -> Config:
     config = Config()
     config.DaskGateway.address = f"127.0.0.1:{slurm.api_port}"
     config.DaskGateway.authenticator_class = HubAuthenticator
-    config.DaskGateway.backend_class = SlurmBackend
+    config.DaskGateway.backend_class = FacilitySlurmBackend
     config.HubAuthenticator.backend = Backend.SLURM.value
     # A service of its own, so that clients stay connected while the server restarts.
     config.Proxy.externally_managed = True
     config.Proxy.address = f":{slurm.proxy_port}"
-    backend = config.SlurmBackend
+    backend = config.FacilitySlurmBackend
     backend.api_url = f"http://{slurm.submission_host}:{slurm.proxy_port}/api"
     backend.db_url = f"sqlite:///{slurm.state_directory}/gateway.sqlite"
     backend.stop_clusters_on_shutdown = False
@@ -48,7 +48,7 @@ def server_config(site: Site) -> Config:
 
 
 def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
-    """Traits of the cluster's configuration (:class:`gateway.slurm.backend.SlurmClusterConfig`)."""
+    """Traits of the cluster's configuration (:class:`gateway.slurm.backend.FacilitySlurmClusterConfig`)."""
     slurm = site.slurm
     dask = f"{request.prefix}/bin/dask"
     cores = math.ceil(request.worker_cores)
