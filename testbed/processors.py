@@ -6,6 +6,7 @@ one directory per processor) and has no setting for it, so it finds directories 
 scheduled by the kernel, which shares the true processors.
 """
 
+import os
 from pathlib import Path
 
 from testbed import content
@@ -15,19 +16,23 @@ SYSFS = "/sys/devices/system"
 
 
 def mounts() -> list[dict[str, object]]:
-    """kind's ``extraMounts`` that put :data:`COUNT` processors into a node's sysfs."""
-    directory = content.cached("processors", content.digest(Path(__file__)), _make)
+    """kind's ``extraMounts`` that put :data:`COUNT` processors, or as many as there are, into a node's sysfs."""
+    true = sorted(os.sched_getaffinity(0))
+
+    def make(directory: Path) -> None:
+        # Without NUMA nodes cAdvisor counts the processors themselves.
+        (directory / "node").mkdir()
+        for number in {*range(COUNT), *true}:
+            (directory / "cpu" / f"cpu{number}").mkdir(parents=True)
+        # The kubelet writes the numbers of those that have a topology into the pods' cpuset: only true ones.
+        for number in true:
+            topology = directory / "cpu" / f"cpu{number}" / "topology"
+            topology.mkdir()
+            (topology / "core_id").write_text(f"{number}\n")
+            (topology / "physical_package_id").write_text("0\n")
+
+    directory = content.cached("processors", content.digest(Path(__file__), repr(true)), make)
     return [
         {"hostPath": str(directory / name), "containerPath": f"{SYSFS}/{name}", "readOnly": True}
         for name in ("cpu", "node")
     ]
-
-
-def _make(directory: Path) -> None:
-    # Without NUMA nodes cAdvisor counts the processors themselves.
-    (directory / "node").mkdir()
-    for number in range(COUNT):
-        topology = directory / "cpu" / f"cpu{number}" / "topology"
-        topology.mkdir(parents=True)
-        (topology / "core_id").write_text(f"{number}\n")
-        (topology / "physical_package_id").write_text("0\n")
