@@ -1,10 +1,13 @@
 """The commands behind the Makefile: ``python -m testbed COMMAND``."""
 
 import argparse
+import contextlib
+import fcntl
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from testbed import demo, down, plan, shell, status, steps
+from testbed.paths import STATE
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -21,16 +24,31 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     match given.command:
         case "up":
-            return _up(given.part)
+            with _alone():
+                return _up(given.part)
         case "status":
             return status.show(_print)
         case "down":
-            down.down(_print)
+            with _alone():
+                down.down(_print)
             return 0
         case "demo":
             return demo.run()
         case _:
             return shell.run(given.person)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Let no two commands change the testbed at the same time; the second waits for the first."""
+    STATE.parent.mkdir(parents=True, exist_ok=True)
+    with STATE.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _print("Another command changes the testbed; waiting for it to end.")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _up(part: str) -> int:
