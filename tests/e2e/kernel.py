@@ -28,6 +28,19 @@ def encoded(reply):
         return json.dumps({"value": repr(reply["value"])})
 
 
+def close_clusters(kept):
+    """Close all clusters of the namespaces: those that were created here are shut down.
+
+    The client's own attempt at exit fails when its connection was idle for long: Python has ended the thread pool by
+    then that aiohttp resolves names with (dask-gateway 2026.3.0, not reported upstream).
+    """
+    if "dask_gateway" in sys.modules:
+        kind = sys.modules["dask_gateway"].GatewayCluster
+        values = (value for namespace in kept if isinstance(namespace, dict) for value in namespace.values())
+        for cluster in {id(value): value for value in values if isinstance(value, kind)}.values():
+            cluster.close()
+
+
 def main():
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -43,6 +56,7 @@ def main():
             reply = {"error": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
         kept.append(dict(namespace))
         replies.write(encoded(reply) + "\n")
+    close_clusters(kept)
 
 
 main()

@@ -53,7 +53,7 @@ class Notebook:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the kernel: at its end the client shuts down the clusters that it created."""
+        """End the kernel, which closes its clusters: those that it created are shut down."""
         assert self._process.stdin is not None
         try:
             with contextlib.suppress(BrokenPipeError):
