@@ -45,6 +45,7 @@ def ensure_stack() -> None:
     RECORD.unlink(missing_ok=True)
     _initialise()
     _configure(images, authority, token)
+    _recover()
     _deploy()
     _wait_until_it_answers()
     RECORD.write_text(digest)
@@ -63,15 +64,23 @@ def _recorded() -> str | None:
 
 
 def _initialise() -> None:
-    """Have a stack that is not locked. Only an interrupted deployment leaves a lock: no two run at once."""
+    """Have a stack, in the back end and as a configuration that goes with it."""
     if not CHECKPOINT.is_file():
         WORKSPACE.mkdir(parents=True, exist_ok=True)
         CONFIGURATION.unlink(missing_ok=True)
         shutil.copyfile(ROOT / "Pulumi.yaml", WORKSPACE / "Pulumi.yaml")
         _run(["stack", "init", STACK, "--secrets-provider", "passphrase", "--no-select"], directory=WORKSPACE)
-    elif any(LOCKS.rglob("*.json")):
+
+
+def _recover() -> None:
+    """Undo what an interrupted deployment leaves in the state: its lock (no two run at once) and its pending creates.
+
+    What it did create is not in the state then; the next deployment takes it over.
+    """
+    if any(LOCKS.rglob("*.json")):
         process.say("an earlier deployment was interrupted")
         _run(["cancel", STACK, "--yes"], directory=WORKSPACE)
+        _run(["refresh", "--yes", "--skip-preview", "--clear-pending-creates", *_selected()], directory=ROOT)
 
 
 def _configure(images: Mapping[str, str], authority: str, token: str) -> None:
@@ -85,7 +94,7 @@ def _configure(images: Mapping[str, str], authority: str, token: str) -> None:
 
 
 def _deploy() -> None:
-    # Refreshed, because somebody may have changed or deleted objects by hand, and after an interrupt.
+    # Refreshed, because somebody may have changed or deleted objects by hand.
     _run(["up", "--yes", "--skip-preview", "--refresh", "--suppress-outputs", *_selected()], directory=ROOT)
 
 

@@ -77,14 +77,15 @@ def _plain(value: Any) -> Any:
 def record(program: Callable[[], None]) -> Recorder:
     """What a program declares. Raises what the program raises."""
     recorder = Recorder()
-    asyncio.set_event_loop(asyncio.new_event_loop())
-    mocks.set_mocks(recorder, project="af-dask-gateway", stack="test")
-
-    @pulumi.runtime.test
-    def run() -> None:
-        program()
-
-    run()
+    # A loop of its own, closed in the end: Pulumi would leave one behind for other tests to trip over.
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        mocks.set_mocks(recorder, project="af-dask-gateway", stack="test")
+        pulumi.runtime.test(program)()
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
     return recorder
 
 
