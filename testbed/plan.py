@@ -30,7 +30,7 @@ STEPS: list[Step] = [
     _image(table.SLURM),
     _image(table.DIRECTORY),
     _image(table.SUBMISSION),
-    _step("storage", storage.ensure_storage),
+    _step("storage", storage.ensure_storage, "image-base"),
     _step("directory", directory.ensure_directory, "network", "image-directory"),
     _step("environments", storage.ensure_environments, "storage", "image-environment"),
     _step("slurm", slurm.ensure_slurm, "directory", "storage", "image-slurm"),
