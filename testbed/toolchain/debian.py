@@ -67,6 +67,11 @@ def ensure_debootstrap() -> None:
     ensure_programs(("debootstrap",), packages, "debootstrap, which makes the images' base, is not installed")
 
 
+def ensure_ssh() -> None:
+    """Have the SSH client, over which Ansible works. Raises like :func:`ensure_programs`."""
+    ensure_programs(("ssh", "ssh-keygen"), ("openssh-client",), "the SSH client is not installed")
+
+
 def installation_commands(packages: Sequence[str], sources: str) -> list[str]:
     """What root types to get the packages; ``sources`` is the text of trixie's source, or empty."""
     files = {TRIXIE_SOURCES: sources, TRIXIE_PREFERENCES: PREFERENCES_TEXT} if sources else {}
