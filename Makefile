@@ -2,8 +2,7 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 export PYTHONDONTWRITEBYTECODE = 1
-# Images that replace the testbed's own builds, for example NODE_IMAGE=kindest/node:v1.34.0
-export NODE_IMAGE BASE_IMAGE SERVER_IMAGE ENVIRONMENT_IMAGE TRAEFIK_IMAGE
+# Any image of testbed/images can be replaced by a reference: make testbed NODE_IMAGE=registry.example/node:v1.34
 
 .PHONY: help
 help: ## List the targets
@@ -46,7 +45,9 @@ lint: .venv/ready ## ruff, mypy, ansible-lint, site files, JSON schema
 	@.venv/bin/python -m gateway.site schema | diff --unified sites/schema.json - || { echo 'sites/schema.json is old: make schema' >&2; exit 1; }
 
 ##@ Maintenance
-.PHONY: format schema lock
+.PHONY: bench format schema lock
+bench: .venv/ready ## Time the testbed's own commands; COLD=1 begins without caches and images
+	@.venv/bin/python -m testbed.bench $(if $(COLD),--cold)
 format: .venv/ready ## Format the Python code
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
