@@ -25,6 +25,7 @@ PID_FILES = {
 STARTED = STATE / "dockerd.pid"
 """The process id of the engine that :func:`ensure` has started by itself."""
 LOG = LOGS / "dockerd.log"
+NAMESPACES = Path("/run/docker/netns")
 ADMINISTRATORS_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -77,7 +78,15 @@ def stop(patience_seconds: float = 60) -> bool:
             raise EngineError(f"the Docker engine, process {text}, has not stopped within {patience_seconds:.0f} s")
         time.sleep(0.2)
     STARTED.unlink()
+    _unmount_namespaces()
     return True
+
+
+def _unmount_namespaces() -> None:
+    """Unmount what the engine leaves mounted when it stops: the network namespaces that it has opened."""
+    for path in NAMESPACES.glob("*"):
+        if process.succeeds(["mountpoint", "--quiet", str(path)]):
+            process.run(["umount", path])
 
 
 def _server_version() -> str | None:
