@@ -55,6 +55,9 @@ def _up(part: str) -> int:
     wanted = plan.PARTS[part]
     try:
         steps.run(steps.select(plan.STEPS, wanted), _print)
+    except KeyboardInterrupt:
+        _print("\nInterrupted. Run the same command again to go on from there.")
+        return 130
     except steps.StepError as failure:
         _print("")
         _print(steps.explain(failure))
