@@ -5,19 +5,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gateway import site
-from testbed import cluster, people, process
+from testbed import cluster, directory, hub, notebook, people, process, slurm, submission
 from testbed.paths import LOGS, SITE
 from testbed.toolchain import docker_engine
 
 CONTAINERS = (
-    "af-directory",
-    "af-hub",
-    "af-slurmdbd",
-    "af-slurmctld",
-    "af-hammer-a000",
-    "af-hammer-a001",
-    "af-submission",
-    "af-notebook",
+    directory.CONTAINER,
+    hub.NAME,
+    *(f"af-{name}" for name in (slurm.ACCOUNTING, slurm.CONTROLLER, *(node.name for node in slurm.NODES))),
+    submission.CONTAINER,
+    notebook.NAME,
 )
 
 
@@ -48,9 +45,11 @@ def _findings() -> Iterator[Finding]:
         return
     for name in (*CONTAINERS, cluster.NODE):
         yield _container(name)
-    yield _probe("SLURM nodes", ["docker", "exec", "af-slurmctld", "sinfo", "--noheader", "--format", "%N %T"])
+    yield _probe(
+        "SLURM nodes", ["docker", "exec", f"af-{slurm.CONTROLLER}", "sinfo", "--noheader", "--format", "%N %T"]
+    )
     services = ["systemctl", "is-active", "munge", "dask-gateway", "dask-gateway-proxy"]
-    yield _probe("Services on the submission host", ["docker", "exec", "af-submission", *services])
+    yield _probe("Services on the submission host", ["docker", "exec", submission.CONTAINER, *services])
     yield from _deployments()
     settings = site.load(SITE)
     for backend in site.Backend:
@@ -58,7 +57,7 @@ def _findings() -> Iterator[Finding]:
         code = (
             f"import urllib.request as u; print(u.urlopen('{gateway.address}/api/health', timeout=5).read().decode())"
         )
-        yield _probe(f"Gateway {gateway.host}", ["docker", "exec", "af-notebook", "python3", "-c", code])
+        yield _probe(f"Gateway {gateway.host}", ["docker", "exec", notebook.NAME, "python3", "-c", code])
 
 
 def _container(name: str) -> Finding:

@@ -6,7 +6,6 @@ from collections import defaultdict
 from aiohttp import web
 from dask_gateway_server.backends.base import Backend
 from dask_gateway_server.backends.kubernetes.backend import KubeBackend
-from dask_gateway_server.backends.kubernetes.utils import Informer
 from dask_gateway_server.models import Cluster
 from dask_gateway_server.utils import Flag
 from dask_gateway_server.workqueue import WorkQueue
@@ -14,6 +13,7 @@ from kubernetes_asyncio import client
 from traitlets import Unicode
 
 from gateway.kubernetes import connection
+from gateway.kubernetes.informers import cluster_informer
 
 
 class FacilityKubeBackend(KubeBackend):  # type: ignore[misc] # upstream has no types
@@ -35,23 +35,6 @@ class FacilityKubeBackend(KubeBackend):  # type: ignore[misc] # upstream has no 
         self.clusters: dict[str, Cluster] = {}
         self.username_to_clusters: defaultdict[str, dict[str, Cluster]] = defaultdict(dict)
         self.queue = WorkQueue()
-        self.informer = self._cluster_informer()
+        self.informer = cluster_informer(self, on_update=self.on_cluster_event, on_delete=self.on_cluster_event)
         await self.informer.start()
         self.sync_task = asyncio.ensure_future(self.sync_clusters_loop())
-
-    def _cluster_informer(self) -> Informer:
-        return Informer(
-            parent=self,
-            name="cluster",
-            client=self.custom_client,
-            method="list_namespaced_custom_object",
-            method_kwargs={
-                "group": "gateway.dask.org",
-                "version": self.crd_version,
-                "namespace": self.namespace,
-                "plural": "daskclusters",
-                "label_selector": self.label_selector,
-            },
-            on_update=self.on_cluster_event,
-            on_delete=self.on_cluster_event,
-        )

@@ -15,6 +15,7 @@ from kubernetes_asyncio import client
 from traitlets import Unicode
 
 from gateway.kubernetes import connection, names
+from gateway.kubernetes.informers import cluster_informer
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 """Kubernetes puts it on each EndpointSlice; the slice's own name is made up."""
@@ -73,20 +74,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         """By the names under which upstream's methods look them up."""
         in_namespace = {"namespace": self.namespace, "label_selector": self.label_selector}
         return {
-            "cluster": Informer(
-                parent=self,
-                name="cluster",
-                client=self.custom_client,
-                method="list_namespaced_custom_object",
-                method_kwargs={
-                    "group": "gateway.dask.org",
-                    "version": self.crd_version,
-                    "plural": "daskclusters",
-                    **in_namespace,
-                },
-                on_update=self.on_cluster_update,
-                on_delete=self.on_cluster_delete,
-            ),
+            "cluster": cluster_informer(self, on_update=self.on_cluster_update, on_delete=self.on_cluster_delete),
             "pod": Informer(
                 parent=self,
                 name="pod",
