@@ -10,6 +10,7 @@ Units stand in the field names: ``_seconds``, ``_gib`` (2**30 bytes, what dask-g
 
 import difflib
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 AbsolutePath = Annotated[str, Field(pattern=r"^/([^\s]*[^\s/])$", description="absolute path, no trailing slash")]
 HostName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$")]
@@ -29,6 +30,10 @@ Seconds = Annotated[int, Field(ge=1)]
 Cores = Annotated[float, Field(gt=0)]
 Gib = Annotated[float, Field(gt=0, description="unit: 2**30 bytes")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63, description="DNS label")]
+
+
+MOST_VARIABLES_BYTES = 524288
+"""They come in one request and go into one Secret: upstream's API takes 1 MiB of JSON, Kubernetes 1 MiB of data."""
 
 
 class Backend(StrEnum):
@@ -50,7 +55,11 @@ class AccountSource(StrEnum):
     """Who knows the uid, gid and groups of a class of users."""
 
     DIRECTORY = "directory"
+    """The directory, under the JupyterHub name."""
     HUB = "hub"
+    """JupyterHub's auth state."""
+    POOL = "pool"
+    """The directory, as the pool account whose numbers the user names; the first who names one keeps it."""
 
 
 class Model(BaseModel):
@@ -84,6 +93,8 @@ class Directory(Model):
     """For connecting and for each answer."""
     cache_seconds: Seconds
     """How old an account may be before it is looked up again."""
+    outage_seconds: Seconds
+    """How old an account may be while the directory does not answer."""
     ca_file: AbsolutePath | None = None
     """Certificate authority of the directory, where the gateways find it; the system's when absent."""
 
@@ -99,6 +110,37 @@ class Hub(Model):
     """Key of the uid in the auth state of users whose account comes from the hub."""
     gid_key: str = "gid"
     """Key of the gid in that auth state."""
+    groups_key: str = "groups"
+    """Key of the list of supplementary gids in that auth state; it may be absent there."""
+
+
+Pattern = Annotated[str, Field(min_length=1, description="regular expression for a whole name")]
+
+
+class Pool(Model):
+    """Accounts of the directory that are lent to people whose own account is elsewhere."""
+
+    account_pattern: Pattern
+    """The names of all of them: nobody is one of these by the JupyterHub name."""
+    claimed_pattern: Pattern | None = None
+    """The names of those that users of the pool may name; all when absent."""
+
+    @field_validator("account_pattern", "claimed_pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        return pattern
+
+    def has(self, name: str) -> bool:
+        """Whether an account of that name is lent to people."""
+        return re.fullmatch(self.account_pattern, name) is not None
+
+    def lends_by_claim(self, name: str) -> bool:
+        """Whether it is lent to whoever names it first."""
+        return self.has(name) and re.fullmatch(self.claimed_pattern or ".*", name) is not None
 
 
 class Identity(Model):
@@ -108,8 +150,24 @@ class Identity(Model):
     minimum_uid: PosixId
     """Accounts below are system accounts and refused."""
     minimum_gid: PosixId
+    """A primary group below is refused; supplementary groups below are left out."""
     directory: Directory
     hub: Hub
+    pool: Pool | None = None
+    """Needed when a class has its accounts from the pool; nobody can be a pool account by the JupyterHub name."""
+
+    @model_validator(mode="after")
+    def _pool_is_known(self) -> Self:
+        sources = {user_class.account for user_class in self.classes}
+        if AccountSource.POOL in sources:
+            if self.pool is None:
+                raise ValueError("a class has its accounts from the pool, but there is no pool")
+            if AccountSource.HUB in sources and self.pool.claimed_pattern is None:
+                raise ValueError(
+                    "some classes have their accounts from the hub and some from the pool: pool.claimed_pattern must"
+                    " tell which accounts the hub does not lend"
+                )
+        return self
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
@@ -161,6 +219,21 @@ class UserTotal(Model):
     memory_gib: Gib
 
 
+class DefaultEnvironment(Model):
+    """The environment of clusters whose user names none."""
+
+    pixi_project: AbsolutePath | None = None
+    pixi_env: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "default"
+    conda_env: AbsolutePath | None = None
+    """Instead of :attr:`pixi_project`."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.pixi_project is None) == (self.conda_env is None):
+            raise ValueError("one of pixi_project and conda_env is needed")
+        return self
+
+
 class Gateway(Model):
     """What both gateways have."""
 
@@ -177,6 +250,7 @@ class Gateway(Model):
     worker_memory_gib: GibBounds
     scheduler: Resources
     timeouts: Timeouts
+    default_environment: DefaultEnvironment | None = None
 
     @property
     def host(self) -> str:
@@ -266,7 +340,9 @@ class SlurmGateway(Gateway):
     partition: Name
     front_exposure: Exposure
     staging_directory: Annotated[str, Field(pattern=r"^/\S*\{username\}\S*$")]
-    """Template of a user's folder for running clusters; on storage that the nodes see."""
+    """Template of a user's folder for running clusters and for logs; on storage that the nodes see."""
+    log_days: Annotated[int, Field(ge=1)]
+    """How long the logs of a user's clusters are kept there."""
     system_user: Name
     """The account under which the gateway's services run."""
     install_directory: AbsolutePath
@@ -363,8 +439,8 @@ class EnvironmentVariables(Model):
     """What of a user's ``env`` reaches workers."""
 
     withheld: tuple[WithheldVariable, ...]
-    maximum_bytes: Annotated[int, Field(ge=1)]
-    """Bound on the sum of all names and values, UTF-8."""
+    maximum_bytes: Annotated[int, Field(ge=1, le=MOST_VARIABLES_BYTES)]
+    """Bound on the sum of all names and values, in bytes."""
     added: dict[str, str] = {}
     """Variables that workers get unless the user sets them."""
 
@@ -383,6 +459,14 @@ class Site(Model):
     def gateway(self, backend: Backend) -> Gateway:
         """The gateway of a back end."""
         return self.kubernetes if backend is Backend.KUBERNETES else self.slurm
+
+    @model_validator(mode="after")
+    def _slurm_users_have_accounts(self) -> Self:
+        sources = {user_class.name: user_class.account for user_class in self.identity.classes}
+        for name in self.slurm.classes:
+            if sources.get(name, AccountSource.DIRECTORY) is not AccountSource.DIRECTORY:
+                raise ValueError(f"slurm.classes has {name!r}, whose users have no account of their own there")
+        return self
 
     @model_validator(mode="after")
     def _classes_exist(self) -> Self:
