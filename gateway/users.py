@@ -1,25 +1,25 @@
-"""Who a user is: the class by the exact suffix of the JupyterHub name, the account from the directory or the hub.
+"""Who a user is: the class by the exact suffix of the JupyterHub name, the account by what the site trusts. Pure.
 
 Nothing here believes the client: names come from JupyterHub, numbers from the directory or JupyterHub's auth state.
+What a client claims is only ever compared with those.
 """
 
-import asyncio
+import dataclasses
 import re
-import ssl
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import ldap3
-from ldap3.core.exceptions import LDAPException
-from ldap3.utils.conv import escape_filter_chars
+from typing import Any
 
 from gateway import site
 from gateway.errors import Refusal
 
 USER_NAME = re.compile(r"[a-z][a-z0-9._-]{0,62}")
 """JupyterHub names that may become part of labels, paths and filters."""
+IDENTITY_VARIABLES = ("NB_UID", "NB_GID")
+"""What external users must pass in ``env`` (user guide, section 2)."""
+POSIX_ID = re.compile(r"[1-9][0-9]{0,9}")
+MOST_POSIX_ID = 2**32 - 2
+"""The number above means "unchanged" to the kernel (chown(2))."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,6 @@ class AccountUnknown(Refusal):
     """Nobody knows an account for this user."""
 
 
-class DirectoryUnavailable(Refusal):
-    """The directory can't be asked now."""
-
-
-class Directory(Protocol):
-    """Something that knows accounts by name."""
-
-    async def account(self, name: str) -> Account:
-        """The account of exactly that name. Raises :class:`AccountUnknown` or :class:`DirectoryUnavailable`."""
-
-
 def classify(name: str, classes: Iterable[site.UserClass]) -> site.UserClass:
     """The class of a JupyterHub name: that of the longest listed suffix which it ends with, the empty one at last.
 
@@ -63,67 +52,29 @@ def classify(name: str, classes: Iterable[site.UserClass]) -> site.UserClass:
 
 
 def checked(account: Account, identity: site.Identity) -> Account:
-    """The account itself, if it is no system account. Raises :class:`Refusal`."""
+    """The account, if it is no system account, without groups that are the system's. Raises :class:`Refusal`.
+
+    SSSD does the same to groups below its ``min_id``, so that both back ends give a user the same ones.
+    """
     for kind, number, minimum in (
         ("uid", account.uid, identity.minimum_uid),
         ("gid", account.gid, identity.minimum_gid),
     ):
-        if number < max(minimum, 1):
+        if number < max(minimum, 1) or number > MOST_POSIX_ID:
             raise Refusal(f"The account {account.name!r} has the {kind} {number}, which is a system account's.")
-    return account
+    groups = tuple(gid for gid in account.groups if max(identity.minimum_gid, 1) <= gid <= MOST_POSIX_ID)
+    return dataclasses.replace(account, groups=groups)
 
 
 def account_from_auth_state(name: str, auth_state: Mapping[str, Any] | None, hub: site.Hub) -> Account:
     """The account that JupyterHub keeps for an external user. Raises :class:`AccountUnknown`."""
     state = auth_state or {}
-    uid, gid = state.get(hub.uid_key), state.get(hub.gid_key)
-    if type(uid) is not int or type(gid) is not int:
+    uid, gid, groups = state.get(hub.uid_key), state.get(hub.gid_key), state.get(hub.groups_key) or []
+    if not isinstance(groups, list) or any(type(number) is not int for number in (uid, gid, *groups)):
         raise AccountUnknown(f"JupyterHub keeps no account for {name!r}; log in to the Analysis Facility again.")
-    return Account(name, uid, gid, ())
-
-
-class LdapDirectory:
-    """The site's LDAP directory (RFC 2307), asked over verified TLS in a thread of its own."""
-
-    def __init__(self, settings: site.Directory) -> None:
-        self.settings = settings
-        tls = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_file=settings.ca_file)
-        self._server = ldap3.Server(
-            settings.url, tls=tls, connect_timeout=settings.timeout_seconds, get_info=ldap3.NONE
-        )
-
-    async def account(self, name: str) -> Account:
-        """The account of exactly that name. Raises :class:`AccountUnknown` or :class:`DirectoryUnavailable`."""
-        try:
-            return await asyncio.to_thread(self._account, name)
-        except LDAPException as error:
-            raise DirectoryUnavailable(
-                f"The account of {name!r} can't be looked up now ({type(error).__name__}); try again in a minute."
-            ) from error
-
-    def _account(self, name: str) -> Account:
-        escaped = escape_filter_chars(name)
-        with ldap3.Connection(
-            self._server, auto_bind=True, read_only=True, receive_timeout=self.settings.timeout_seconds
-        ) as connection:
-            people = self._search(
-                connection,
-                self.settings.people_base,
-                f"(&(objectClass=posixAccount)(uid={escaped}))",
-                ["uid", "uidNumber", "gidNumber"],
-            )
-            groups = self._search(
-                connection,
-                self.settings.groups_base,
-                f"(&(objectClass=posixGroup)(memberUid={escaped}))",
-                ["gidNumber"],
-            )
-        return account_from_entries(name, people, groups)
-
-    @staticmethod
-    def _search(connection: ldap3.Connection, base: str, query: str, attributes: list[str]) -> list[dict[str, Any]]:
-        connection.search(base, query, attributes=attributes)
-        return [dict(entry["attributes"]) for entry in connection.response if entry["type"] == "searchResEntry"]
+    assert isinstance(uid, int)
+    assert isinstance(gid, int)
+    return Account(name, uid, gid, tuple(sorted(set(groups) - {gid})))
 
 
 def account_from_entries(
@@ -133,37 +84,67 @@ def account_from_entries(
 
     LDAP compares ``uid`` without regard to case and answers with all values of it, so the name is compared again.
     """
-    exact = [entry for entry in people if name in _values(entry["uid"])]
+    exact = [entry for entry in people if name in values(entry["uid"])]
     if len(exact) != 1:
         found = "no account" if not exact else f"{len(exact)} accounts"
         raise AccountUnknown(f"The directory has {found} named {name!r}.")
-    uid, gid = _number(exact[0]["uidNumber"]), _number(exact[0]["gidNumber"])
-    supplementary = sorted({_number(group["gidNumber"]) for group in groups} - {gid})
+    uid, gid = number(exact[0]["uidNumber"]), number(exact[0]["gidNumber"])
+    supplementary = sorted({number(group["gidNumber"]) for group in groups} - {gid})
     return Account(name, uid, gid, tuple(supplementary))
 
 
-def _values(value: Any) -> list[str]:
-    values = value if isinstance(value, list) else [value]
-    return [item.decode() if isinstance(item, bytes) else str(item) for item in values]
+def pool_name(uid: int, people: Iterable[Mapping[str, Any]], pool: site.Pool) -> str:
+    """The name of the pool account in what an LDAP search for a uid gave.
+
+    Raises :class:`AccountUnknown` unless exactly one entry has that uid, and it is lent to who names it.
+    """
+    names = [values(entry["uid"]) for entry in people]
+    if len(names) != 1 or len(names[0]) != 1 or not pool.lends_by_claim(names[0][0]):
+        raise AccountUnknown(f"No account of the facility's pool has the uid {uid}; pass NB_UID of your session.")
+    return names[0][0]
 
 
-def _number(value: Any) -> int:
-    (single,) = _values(value)
-    return int(single)
+def values(value: Any) -> list[str]:
+    """The values of an LDAP attribute, however the library gives them."""
+    found = value if isinstance(value, list) else [value]
+    return [item.decode() if isinstance(item, bytes) else str(item) for item in found]
 
 
-class CachedDirectory:
-    """A directory that remembers accounts for a while."""
+def number(value: Any) -> int:
+    """The only value of a numeric LDAP attribute. Raises :class:`AccountUnknown` for another."""
+    found = values(value)
+    if len(found) != 1 or not re.fullmatch(r"[0-9]{1,10}", found[0]):
+        raise AccountUnknown("The directory's entry for the account has no number where one is needed.")
+    return int(found[0])
 
-    def __init__(self, directory: Directory, maximum_age_seconds: float, clock: Callable[[], float] = time.monotonic):
-        self._directory, self._maximum_age, self._clock = directory, maximum_age_seconds, clock
-        self._known: dict[str, tuple[float, Account]] = {}
 
-    async def account(self, name: str) -> Account:
-        """The account of that name, at most as old as the cache allows. Raises what the directory raises."""
-        known = self._known.get(name)
-        if known is not None and self._clock() - known[0] < self._maximum_age:
-            return known[1]
-        account = await self._directory.account(name)
-        self._known[name] = (self._clock(), account)
-        return account
+def claimed_numbers(env: Mapping[str, object], label: str) -> tuple[int, int]:
+    """NB_UID and NB_GID of ``env``. Raises :class:`Refusal` where they are missing or no uid and gid."""
+    _refuse_missing(env, label)
+    uid, gid = (_claimed(env, name) for name in IDENTITY_VARIABLES)
+    return uid, gid
+
+
+def _claimed(env: Mapping[str, object], name: str) -> int:
+    value = env[name]
+    if not isinstance(value, str) or not POSIX_ID.fullmatch(value) or int(value) > MOST_POSIX_ID:
+        raise Refusal(f"env[{name!r}] is not the number of your account; pass os.environ[{name!r}].")
+    return int(value)
+
+
+def check_claim(env: Mapping[str, object], account: Account, label: str) -> None:
+    """Refuse an ``env`` whose NB_UID and NB_GID are not those of the account (user guide, section 2)."""
+    _refuse_missing(env, label)
+    for name, wanted in zip(IDENTITY_VARIABLES, (account.uid, account.gid), strict=True):
+        if env[name] != str(wanted):
+            raise Refusal(f"env[{name!r}] is not {wanted}, which your account has; pass os.environ[{name!r}].")
+
+
+def _refuse_missing(env: Mapping[str, object], label: str) -> None:
+    missing = [name for name in IDENTITY_VARIABLES if name not in env]
+    if missing:
+        lines = ", ".join(f'"{name}": os.environ["{name}"]' for name in IDENTITY_VARIABLES)
+        names = " and ".join(missing)
+        raise Refusal(
+            f"env lacks {names}, which {label} users must pass: env = dict(os.environ), or env = {{{lines}, ...}}."
+        )
