@@ -1,7 +1,7 @@
-"""The user guide's cluster options: their schema, and the one handler that makes a cluster's configuration of them."""
+"""The user guide's cluster options: their schema, and the one function that makes a request for a cluster of them."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,16 +9,15 @@ from dask_gateway_server.options import Float, Options, String
 from dask_gateway_server.options import Mapping as MappingField
 
 from gateway import environment_variables, environments
-from gateway.auth import FacilityUser
+from gateway.environments import Environment
 from gateway.errors import Refusal
-from gateway.site import AccountSource, Backend, CoresBounds, GibBounds, Site
+from gateway.site import Backend, CoresBounds, GibBounds, Site
 from gateway.users import Account
 
 GIB = 2**30
 """Bytes; what dask-gateway calls "G" and the user guide "GB"."""
 DEFAULT_WORKER_CORES = 1
 DEFAULT_WORKER_MEMORY_GIB = 4
-IDENTITY_VARIABLES = ("NB_UID", "NB_GID")
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,9 @@ class ClusterRequest:
     """JupyterHub's."""
     user_class: str
     account: Account
-    prefix: str
-    """The environment's directory."""
-    environment: dict[str, str]
-    """All variables for scheduler and workers, PATH included."""
+    environment: Environment
+    variables: dict[str, str]
+    """All environment variables for scheduler and workers, PATH included."""
     worker_cores: float
     worker_memory_bytes: int
 
@@ -41,60 +39,87 @@ class Number(Float):  # type: ignore[misc] # upstream has no types
     """A number that is none of Python's lookalikes: booleans, NaN and infinities are refused."""
 
     def validate(self, x: Any) -> float:
-        """The number as a float. Raises ``TypeError`` or ``ValueError`` with the option's name and value."""
+        """The number as a float. Raises :class:`Refusal` with the option's name and value."""
         if isinstance(x, bool) or not isinstance(x, int | float):
-            raise TypeError(f"{self.field} must be a number, got {x!r}")
-        if not math.isfinite(x):
-            raise ValueError(f"{self.field} must be a finite number, got {x!r}")
+            raise Refusal(f"{self.field} must be a number, got {_short(x)}")
+        # Python compares integers of any size with floats exactly; a conversion could overflow.
+        if isinstance(x, float) and not math.isfinite(x):
+            raise Refusal(f"{self.field} must be a finite number, got {x!r}")
+        self.check_kind(x)
         if self.min is not None and x < self.min:
-            raise ValueError(f"{self.field} must be at least {self.min:g}, got {x!r}")
+            raise Refusal(f"{self.field} must be at least {self.min:g}, got {_short(x)}")
         if self.max is not None and x > self.max:
-            raise ValueError(f"{self.field} must be at most {self.max:g}, got {x!r}")
+            raise Refusal(f"{self.field} must be at most {self.max:g}, got {_short(x)}")
         return float(x)
+
+    def check_kind(self, _number: float) -> None:
+        """Refuse numbers of another kind."""
 
 
 class WholeNumber(Number):
     """A number without fraction; ``2.0`` is one."""
 
-    def validate(self, x: Any) -> float:
-        """The number as a float without fraction. Raises like :class:`Number`."""
-        number = super().validate(x)
-        if not number.is_integer():
-            raise ValueError(f"{self.field} must be a whole number of cores, got {x!r}")
-        return number
+    def check_kind(self, number: float) -> None:
+        """Refuse fractions."""
+        if isinstance(number, float) and not number.is_integer():
+            raise Refusal(f"{self.field} must be a whole number of cores, got {number!r}")
+
+
+def _short(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes (sys.get_int_max_str_digits)
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 class FacilityOptions(Options):  # type: ignore[misc] # upstream has no types
     """Options that name the known ones when they refuse unknown ones."""
 
     def parse_options(self, request: Any) -> dict[str, Any]:
-        """The checked options. Raises ``TypeError`` or ``ValueError`` for what can't be."""
+        """The checked options. Raises :class:`Refusal` for what can't be."""
         if isinstance(request, Mapping):
             known = [field.field for field in self.fields]
-            unknown = sorted(str(name) for name in set(request).difference(known))
+            unknown = sorted(_short(name) for name in set(request).difference(known))
             if unknown:
                 raise Refusal(f"unknown option {', '.join(unknown)}; known options are {', '.join(known)}.")
-        options: dict[str, Any] = super().parse_options(request)
+        try:
+            options: dict[str, Any] = super().parse_options(request)
+        except (TypeError, ValueError) as error:
+            raise Refusal(str(error)) from error
         return options
 
 
-def cluster_options(
-    site: Site, backend: Backend, configure: Callable[[Site, ClusterRequest], dict[str, Any]]
-) -> FacilityOptions:
-    """The options of a gateway; ``configure`` makes the back end's cluster configuration of a checked request."""
+class Text(String):  # type: ignore[misc] # upstream has no types
+    """Text."""
+
+    def validate(self, x: Any) -> str:
+        """The text. Raises :class:`Refusal` with the option's name and value."""
+        if not isinstance(x, str):
+            raise Refusal(f"{self.field} must be text, got {_short(x)}")
+        return x
+
+
+class Variables(MappingField):  # type: ignore[misc] # upstream has no types
+    """Environment variables."""
+
+    def validate(self, x: Any) -> dict[str, Any]:
+        """The mapping. Raises :class:`Refusal`, without any value."""
+        if not isinstance(x, dict):
+            raise Refusal(f"{self.field} must be a dictionary like dict(os.environ), got a {type(x).__name__}")
+        return x
+
+
+def cluster_options(site: Site, backend: Backend) -> FacilityOptions:
+    """The options of a gateway: the same on both, with that gateway's bounds."""
     gateway = site.gateway(backend)
-
-    def handler(options: Any, user: FacilityUser) -> dict[str, Any]:
-        return configure(site, request_of(options, user, site, backend))
-
     return FacilityOptions(
-        String("pixi_project", label="Pixi project (directory with pixi.toml)"),
-        String("pixi_env", default=environments.DEFAULT_PIXI_ENVIRONMENT, label="Pixi environment"),
-        String("conda_env", label="Conda environment (directory), instead of a Pixi project"),
+        Text("pixi_project", label="Pixi project (directory with pixi.toml)"),
+        Text("pixi_env", default=environments.DEFAULT_PIXI_ENVIRONMENT, label="Pixi environment"),
+        Text("conda_env", label="Conda environment (directory), instead of a Pixi project"),
         _cores(gateway.worker_cores),
         _memory(gateway.worker_memory_gib),
-        MappingField("env", label="Environment variables"),
-        handler=handler,
+        Variables("env", default={}, label="Environment variables"),
     )
 
 
@@ -119,38 +144,32 @@ def _memory(bounds: GibBounds) -> Number:
     )
 
 
-def request_of(options: Mapping[str, Any], user: FacilityUser, site: Site, backend: Backend) -> ClusterRequest:
+def request_of(
+    options: Mapping[str, Any], username: str, user_class: str, account: Account, site: Site, backend: Backend
+) -> ClusterRequest:
     """The checked request of a user. Raises :class:`Refusal`."""
-    if user.user_class.account is AccountSource.HUB:
-        check_identity(options["env"], user.account, user.user_class.label)
-    prefix = environments.prefix(
+    environment = environments.chosen(
         pixi_project=options["pixi_project"],
         pixi_env=options["pixi_env"],
         conda_env=options["conda_env"],
         site=site,
         backend=backend,
-        user_class=user.user_class.name,
+        user_class=user_class,
+    )
+    variables = environment_variables.for_workers(
+        options["env"], environment.prefix, username, site.environment_variables
     )
     return ClusterRequest(
-        username=user.name,
-        user_class=user.user_class.name,
-        account=user.account,
-        prefix=prefix,
-        environment=environment_variables.for_workers(options["env"], prefix, site.environment_variables),
+        username=username,
+        user_class=user_class,
+        account=account,
+        environment=environment,
+        variables=variables,
         worker_cores=options["worker_cores"],
         worker_memory_bytes=round(options["worker_memory"] * GIB),
     )
 
 
-def check_identity(env: Mapping[str, object], account: Account, label: str) -> None:
-    """Refuse an ``env`` whose NB_UID and NB_GID are not those of the account (user guide, section 2)."""
-    missing = [name for name in IDENTITY_VARIABLES if name not in env]
-    if missing:
-        lines = ", ".join(f'"{name}": os.environ["{name}"]' for name in IDENTITY_VARIABLES)
-        names = " and ".join(missing)
-        raise Refusal(
-            f"env lacks {names}, which {label} users must pass: env = dict(os.environ), or env = {{{lines}, ...}}."
-        )
-    for name, wanted in zip(IDENTITY_VARIABLES, (account.uid, account.gid), strict=True):
-        if env[name] != str(wanted):
-            raise Refusal(f"env[{name!r}] is {env[name]!r}, but your account has {wanted}; pass os.environ[{name!r}].")
+def kept(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a gateway remembers of a cluster's options and shows again: everything but the values of ``env``."""
+    return {**options, "env": {}}

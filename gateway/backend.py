@@ -1,0 +1,69 @@
+"""What both gateways do with a request before they make a cluster of it."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from dask_gateway_server.backends.base import Backend as UpstreamBackend
+from dask_gateway_server.backends.base import ClusterConfig
+from traitlets import Instance, default
+
+from gateway import middleware, options, settings, users
+from gateway.auth import FacilityUser
+from gateway.options import ClusterRequest
+from gateway.site import AccountSource, Backend, Site
+from gateway.users import Account
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A user's request, found good by all that can be told without starting anything."""
+
+    request: ClusterRequest
+    options: dict[str, Any]
+    """What the gateway remembers of the options: no value of ``env``."""
+    config: ClusterConfig
+
+
+class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no types
+    """The part of a back end that is the same on both gateways."""
+
+    kind: Backend
+    site = Instance(Site)
+
+    @default("site")
+    def _default_site(self) -> Site:
+        return settings.current_site()
+
+    async def setup(self, app: web.Application) -> None:
+        """Start to answer requests."""
+        self.setup_requests(app)
+        await super().setup(app)
+
+    @staticmethod
+    def setup_requests(app: web.Application) -> None:
+        """Have requests explained that upstream's routes fail at; for back ends that can't use upstream's setup."""
+        app.middlewares.append(middleware.explain)
+
+    @abstractmethod
+    def cluster_config(self, request: ClusterRequest) -> dict[str, Any]:
+        """The traits of the back end's cluster configuration: complete, and shared with no other request."""
+
+    async def prepare(self, user: FacilityUser, cluster_options: Any) -> Prepared:
+        """Check what a user asks for. Raises :class:`gateway.errors.Refusal`; leaves nothing behind."""
+        given = options.cluster_options(self.site, self.kind).parse_options(cluster_options)
+        account = await self.account_of(user, given["env"])
+        request = options.request_of(given, user.name, user.user_class.name, account, self.site, self.kind)
+        return Prepared(
+            request=request,
+            options=options.kept(given),
+            config=self.cluster_config_class(parent=self, **self.cluster_config(request)),
+        )
+
+    async def account_of(self, user: FacilityUser, env: dict[str, object]) -> Account:
+        """The account under which the user's cluster runs. Raises :class:`gateway.errors.Refusal`."""
+        assert user.account is not None, "the back end has to know accounts of the pool"
+        if user.user_class.account is AccountSource.HUB:
+            users.check_claim(env, user.account, user.user_class.label)
+        return user.account
