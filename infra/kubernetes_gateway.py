@@ -11,7 +11,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 
 from gateway import settings
 from gateway.kubernetes import names
-from gateway.site import Site
+from gateway.site import AccountSource, Site
 from infra.exposure import DO_NOT_WAIT
 from infra.proxy import Proxy
 from infra.quantities import Amounts
@@ -48,6 +48,7 @@ class KubernetesGateway(pulumi.ComponentResource):
         self.site = self._config_map("site", posixpath.basename(settings.DEFAULT_SITE), site_text)
         self.trust = self._trust()
         self.hub_token = self._hub_token()
+        self.pool_holders = self._pool_holders()
         site_mount = _config_mount("site", posixpath.dirname(settings.DEFAULT_SITE), self._object_name("site"))
         digest = _digest(site_text, args.directory_ca or "")
         self.api = self._api(site_mount, digest)
@@ -102,12 +103,13 @@ class KubernetesGateway(pulumi.ComponentResource):
                 ports={"http": names.API_PORT},
                 readiness={"http_get": {"path": "/api/health", "port": "http"}},
                 rules=[
-                    {"api_groups": [""], "resources": ["secrets"], "verbs": ["get"]},
+                    {"api_groups": [""], "resources": ["secrets"], "verbs": ["get", "create"]},
                     {
                         "api_groups": ["gateway.dask.org"],
                         "resources": ["daskclusters"],
-                        "verbs": ["list", "watch", "create", "patch"],
+                        "verbs": ["list", "watch", "create", "patch", "delete"],
                     },
+                    *self._pool_rules(),
                 ],
                 resources=PYTHON_RESOURCES,
                 replicas=self._gateway.api_replicas,
@@ -121,6 +123,24 @@ class KubernetesGateway(pulumi.ComponentResource):
             ),
             opts=self._child,
         )
+
+    def _pool_holders(self) -> ConfigMap | None:
+        """Where the API notes who holds which account of the pool; for sites with users of the pool."""
+        classes = self._args.site.identity.classes
+        if not any(user_class.account is AccountSource.POOL for user_class in classes):
+            return None
+        name = names.pool_holders_name(self._gateway.release)
+        # What is in it is the API's, and people would lose their accounts to others without it.
+        options = pulumi.ResourceOptions(parent=self, ignore_changes=["data"], retain_on_delete=True)
+        return ConfigMap(name, metadata=self._metadata(name), opts=options)
+
+    def _pool_rules(self) -> list[dict[str, list[str]]]:
+        if self.pool_holders is None:
+            return []
+        name = names.pool_holders_name(self._gateway.release)
+        return [
+            {"api_groups": [""], "resources": ["configmaps"], "resource_names": [name], "verbs": ["get", "patch"]},
+        ]
 
     def _api_service(self) -> Service:
         name = names.api_name(self._gateway.release)

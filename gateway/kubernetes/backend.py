@@ -1,24 +1,60 @@
-"""The backend inside the API server: upstream's, but it watches only its own namespace."""
+"""The backend inside the API server: upstream's, with checked requests, in its own namespace only."""
 
 import asyncio
+from base64 import b64encode
 from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 from aiohttp import web
-from dask_gateway_server.backends.base import Backend
+from dask_gateway_server.backends.base import Backend as UpstreamBackend
 from dask_gateway_server.backends.kubernetes.backend import KubeBackend
-from dask_gateway_server.models import Cluster
+from dask_gateway_server.models import Cluster, ClusterStatus
 from dask_gateway_server.utils import Flag
 from dask_gateway_server.workqueue import WorkQueue
 from kubernetes_asyncio import client
+from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Unicode
 
-from gateway.kubernetes import connection
+from gateway import directory, pool
+from gateway.auth import FacilityUser
+from gateway.backend import FacilityBackend
+from gateway.errors import Refusal
+from gateway.kubernetes import connection, names
+from gateway.kubernetes.config import cluster_config, secret_content
 from gateway.kubernetes.informers import cluster_informer
+from gateway.kubernetes.pool import ConfigMapHolders
+from gateway.options import ClusterRequest
+from gateway.site import AccountSource, Backend
+from gateway.users import Account
+
+GROUP = "gateway.dask.org"
+PLURAL = "daskclusters"
+NOT_FOUND = 404
+FIRST_ACT_SECONDS = 8.0
+"""How long an answer to a new cluster waits for what its scheduler's pod finds. The client would wait anyway; a cluster
+that fails later tells its reason when the client asks whether it has started."""
 
 
-class FacilityKubeBackend(KubeBackend):  # type: ignore[misc] # upstream has no types
+class FailedCluster(Cluster):  # type: ignore[misc] # upstream has no types
+    """A cluster that did not start: tells why to the client that waits for it.
+
+    Upstream's client says "see logs for more information" of a failed cluster (dask/dask-gateway#142).
+    """
+
+    def __init__(self, cluster: Cluster, reason: str) -> None:
+        self.__dict__.update(cluster.__dict__)
+        self.reason = reason
+
+    def to_dict(self, full: bool = True) -> dict[str, Any]:  # noqa: ARG002 - upstream's signature
+        """Raises the answer with the reason; upstream calls it after it has seen whose cluster this is."""
+        raise web.HTTPConflict(reason=self.reason)
+
+
+class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] # upstream has no types
     """Upstream's backend with a namespaced informer, so that Roles in the namespace are all that it needs."""
 
+    kind = Backend.KUBERNETES
     namespace = Unicode(help="The namespace of all clusters.", config=True)
 
     async def setup(self, app: web.Application) -> None:
@@ -26,7 +62,8 @@ class FacilityKubeBackend(KubeBackend):  # type: ignore[misc] # upstream has no 
 
         Upstream's own method can't be reused: it starts a cluster-wide informer (dask/dask-gateway#661).
         """
-        await Backend.setup(self, app)
+        self.setup_requests(app)
+        await UpstreamBackend.setup(self, app)
         self.api_client = await connection.open_client()
         self.core_client = client.CoreV1Api(api_client=self.api_client)
         self.custom_client = client.CustomObjectsApi(api_client=self.api_client)
@@ -34,7 +71,110 @@ class FacilityKubeBackend(KubeBackend):  # type: ignore[misc] # upstream has no 
         self.cluster_waiters: defaultdict[str, Flag] = defaultdict(Flag)
         self.clusters: dict[str, Cluster] = {}
         self.username_to_clusters: defaultdict[str, dict[str, Cluster]] = defaultdict(dict)
+        self.directory = directory.of_identity(self.site.identity)
+        self.holders: pool.Holders = ConfigMapHolders(
+            self.core_client, names.pool_holders_name(self.site.kubernetes.release), self.namespace
+        )
         self.queue = WorkQueue()
         self.informer = cluster_informer(self, on_update=self.on_cluster_event, on_delete=self.on_cluster_event)
         await self.informer.start()
         self.sync_task = asyncio.ensure_future(self.sync_clusters_loop())
+
+    def cluster_config(self, request: ClusterRequest) -> dict[str, Any]:
+        """See :func:`gateway.kubernetes.config.cluster_config`."""
+        return cluster_config(self.site, request)
+
+    async def account_of(self, user: FacilityUser, env: dict[str, object]) -> Account:
+        """The account under which the user's cluster runs. Raises :class:`Refusal`."""
+        if user.user_class.account is not AccountSource.POOL:
+            return await super().account_of(user, env)
+        return await pool.claimed_account(env, user.user_class.label, self.site.identity, self.directory)
+
+    async def start_cluster(self, user: FacilityUser, cluster_options: Any) -> str:
+        """Make a cluster; returns its name when its scheduler's pod has found the environment good.
+
+        Raises :class:`Refusal`; nothing is left then.
+        """
+        prepared = await self.prepare(user, cluster_options)
+        if user.user_class.account is AccountSource.POOL:
+            await self.holders.hold(prepared.request.account.uid, user.name)
+        cluster = await self.custom_client.create_namespaced_custom_object(
+            GROUP,
+            self.crd_version,
+            self.namespace,
+            PLURAL,
+            self.make_cluster_object(user.name, prepared.options, prepared.config),
+        )
+        name = str(self.get_cluster_name(cluster))
+        self.log.info("Created cluster %s for user %s", name, user.name)
+        try:
+            await self._hand_over_variables(cluster, prepared.request)
+            await self._await_first_act(name)
+        except BaseException:
+            await self._delete(name)
+            raise
+        return name
+
+    async def _hand_over_variables(self, cluster: Mapping[str, Any], request: ClusterRequest) -> None:
+        """Put the user's variables into a Secret that goes with the cluster, then let the controller begin."""
+        name = cluster["metadata"]["name"]
+        secret = {
+            "metadata": {
+                "name": names.variables_name(name),
+                "labels": self.get_labels(name, "variables"),
+                "ownerReferences": [
+                    {
+                        "apiVersion": cluster["apiVersion"],
+                        "kind": cluster["kind"],
+                        "name": name,
+                        "uid": cluster["metadata"]["uid"],
+                    }
+                ],
+            },
+            "data": {key: b64encode(content).decode() for key, content in secret_content(request).items()},
+        }
+        await self.core_client.create_namespaced_secret(self.namespace, secret)
+        noted = await self.custom_client.patch_namespaced_custom_object(
+            GROUP,
+            self.crd_version,
+            self.namespace,
+            PLURAL,
+            name,
+            [{"op": "add", "path": "/spec/variables", "value": names.variables_name(name)}],
+        )
+        if not noted["spec"].get("active", True):
+            raise Refusal(f"The cluster {name} was stopped while it was started.")
+
+    async def _await_first_act(self, name: str) -> None:
+        """Wait until the scheduler's pod has checked the environment. Raises :class:`Refusal` with what it found."""
+        waiter = self.cluster_waiters[name]
+        try:
+            await asyncio.wait_for(waiter, FIRST_ACT_SECONDS)
+        except TimeoutError:
+            return
+        reason = self._reason(name)
+        if reason is not None:
+            raise Refusal(reason)
+
+    async def _delete(self, name: str) -> None:
+        """Delete a cluster with all that belongs to it."""
+        namespace, _, short = name.partition(".")
+        self.log.info("Deleting cluster %s", name)
+        try:
+            await self.custom_client.delete_namespaced_custom_object(GROUP, self.crd_version, namespace, PLURAL, short)
+        except ApiException as error:
+            if error.status != NOT_FOUND:
+                raise
+
+    def _reason(self, name: str) -> str | None:
+        """Why a cluster failed, as the controller noted it."""
+        status: Mapping[str, Any] = (self.informer.get(name) or {}).get("status", {})
+        return status.get("reason")
+
+    async def get_cluster(self, cluster_name: str, wait: bool = False) -> Cluster | None:
+        """The cluster of that name, if there is one; with ``wait``, when it has started, failed or 20 s have passed."""
+        cluster = await super().get_cluster(cluster_name, wait=wait)
+        if wait and cluster is not None and cluster.status is ClusterStatus.FAILED:
+            reason = self._reason(cluster_name)
+            return FailedCluster(cluster, reason) if reason is not None else cluster
+        return cluster

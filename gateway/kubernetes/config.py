@@ -1,17 +1,29 @@
 """What upstream's classes are configured with on Kubernetes, made of the site. Pure."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from dask_gateway_server.backends.kubernetes.utils import merge_json_objects
 from traitlets.config import Config
 
-from gateway import storage
+from gateway import environment_variables, storage
 from gateway.kubernetes import names
 from gateway.options import GIB, ClusterRequest, cluster_options
+from gateway.preflight import Plan
 from gateway.site import Backend, KubernetesGateway, Site
 from gateway.users import Account
 
 SCRATCH = "/scratch"
 """Home and working directory of scheduler and workers: their pod's own, gone with it."""
+PREFLIGHT = "/opt/dask-gateway/preflight.py"
+"""Where the pods' image has ``gateway/preflight.py``; it runs with any ``python3`` of that image."""
+VARIABLES = "/etc/dask-variables"
+"""Where pods see the Secret of :func:`names.variables_name`."""
+VARIABLES_KEY = "variables"
+PASSWD_KEY = "passwd"  # noqa: S105 - the name of a file
+"""Keys of that Secret: environment variables as :mod:`gateway.preflight` reads them, and the pod's ``/etc/passwd``."""
+REPORT = "/dev/termination-log"
+"""Kubernetes puts what a container writes here into its pod's status."""
 LEAST_CORES_LIMIT = 1.0
 """Below a core Python takes ten seconds and more to start (a limit is upstream's request unless it is set)."""
 SCHEDULER_CORES_FACTOR = 4
@@ -33,7 +45,7 @@ def api_config(site: Site) -> Config:
     # Upstream makes up another name in each process, so that replicas would overwrite each other's cookies.
     config.HubAuthenticator.cookie_name = gateway.release
     config.KubeBackend.api_url = names.api_url(gateway)
-    config.KubeBackend.cluster_options = cluster_options(site, Backend.KUBERNETES, cluster_config)
+    config.KubeBackend.cluster_options = cluster_options(site, Backend.KUBERNETES)
     return config
 
 
@@ -42,6 +54,8 @@ def controller_config(site: Site) -> Config:
     gateway = site.kubernetes
     config = _common_config("KubeController", gateway)
     config.KubeController.address = f":{names.API_PORT}"
+    config.KubeController.minimum_uid = site.identity.minimum_uid
+    config.KubeController.minimum_gid = site.identity.minimum_gid
     config.KubeController.api_url = names.api_url(gateway)
     config.KubeController.proxy_web_entrypoint = names.WEB_ENTRYPOINT
     config.KubeController.proxy_tcp_entrypoint = names.SCHEDULER_ENTRYPOINT
@@ -62,19 +76,20 @@ def _common_config(class_name: str, gateway: KubernetesGateway) -> Config:
 def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
     """Traits of ``KubeClusterConfig`` for a user's request: complete, and shared with no other request.
 
-    Memory is in bytes, cores are fractional.
+    Memory is in bytes, cores are fractional. The user's variables are not in it: see :func:`secret_content`.
     """
     gateway = site.kubernetes
     pod = _pod(site, request)
     container = _container(site, request)
     labels = _labels(request)
+    plan = plan_of(site, request).encoded()
     return {
         "namespace": gateway.namespace,
         "image": gateway.images.environment,
         "image_pull_policy": gateway.image_pull_policy,
-        "scheduler_cmd": _command(request, "scheduler"),
-        "worker_cmd": _command(request, "worker"),
-        "environment": _environment(request),
+        "scheduler_cmd": _command(plan, "scheduler"),
+        "worker_cmd": _command(plan, "worker"),
+        "environment": {"HOME": SCRATCH},
         **_resources(gateway, request),
         "worker_extra_pod_config": pod,
         "scheduler_extra_pod_config": pod,
@@ -103,20 +118,56 @@ def _resources(gateway: KubernetesGateway, request: ClusterRequest) -> dict[str,
     }
 
 
-def _command(request: ClusterRequest, role: str) -> list[str]:
-    return [_literal(f"{request.prefix}/bin/dask"), role]
+def plan_of(site: Site, request: ClusterRequest) -> Plan:
+    """What pods check before they become scheduler or worker."""
+    mounts = storage.mounts(site, Backend.KUBERNETES, request.user_class)
+    return Plan(
+        option=request.environment.option,
+        path=request.environment.path,
+        prefix=request.environment.prefix,
+        name=request.environment.name,
+        visible=[mount.volume.path for mount in mounts],
+        markers=storage.markers(site, Backend.KUBERNETES, request.user_class),
+        workers=storage.WORKERS[Backend.KUBERNETES],
+        advice=storage.elsewhere(site, Backend.KUBERNETES, request.user_class),
+        variables=f"{VARIABLES}/{VARIABLES_KEY}",
+        report=REPORT,
+    )
 
 
-def _environment(request: ClusterRequest) -> dict[str, str]:
-    # No passwd entry tells the user's name in a pod, and many libraries ask for it.
-    account = {"USER": request.account.name, "LOGNAME": request.account.name}
-    variables = {**account, **request.environment, "HOME": SCRATCH}
-    return {name: _literal(value) for name, value in variables.items()}
+def _command(plan: str, role: str) -> list[str]:
+    # Isolated, because nothing of the user's may change what runs before the checks.
+    return ["python3", "-I", PREFLIGHT, "start", _literal(plan), role]
 
 
 def _literal(text: str) -> str:
     """The text such that Kubernetes, which expands ``$(NAME)`` and ``$$``, hands it over unchanged."""
     return text.replace("$", "$$")
+
+
+def secret_content(request: ClusterRequest) -> dict[str, bytes]:
+    """What the Secret of a cluster holds: the user's variables, and a passwd file that knows the user."""
+    account = request.account
+    passwd = (
+        "root:x:0:0:root:/root:/usr/sbin/nologin\n"
+        f"{request.username}:x:{account.uid}:{account.gid}:{request.username}:{SCRATCH}:/bin/sh\n"
+    )
+    return {VARIABLES_KEY: environment_variables.encoded(request.variables), PASSWD_KEY: passwd.encode()}
+
+
+def with_variables(pod: Mapping[str, Any], cluster: str) -> dict[str, Any]:
+    """The pod with the Secret of its cluster mounted, and with the passwd file in its place."""
+    mounted = {
+        "volumes": [{"name": "variables", "secret": {"secretName": names.variables_name(cluster)}}],
+    }
+    mounts = [
+        {"name": "variables", "mountPath": VARIABLES, "readOnly": True},
+        {"name": "variables", "mountPath": "/etc/passwd", "subPath": PASSWD_KEY, "readOnly": True},
+    ]
+    (container,) = pod["spec"]["containers"]
+    container = merge_json_objects(container, {"volumeMounts": mounts})
+    spec = {**merge_json_objects(pod["spec"], mounted), "containers": [container]}
+    return {**pod, "spec": spec}
 
 
 def _labels(request: ClusterRequest) -> dict[str, str]:

@@ -62,6 +62,16 @@ def api_url(gateway: KubernetesGateway) -> str:
     return f"http://{api_name(gateway.release)}.{gateway.namespace}:{API_PORT}/api"
 
 
+def pool_holders_name(release: str) -> str:
+    """Name of the ConfigMap that tells who holds which account of the pool."""
+    return f"pool-holders-{release}"
+
+
+def variables_name(cluster: str) -> str:
+    """Name of the Secret with a cluster's environment variables."""
+    return f"dask-variables-{cluster}"
+
+
 def claim_name(site: Site, volume: Volume) -> str:
     """Name of the PersistentVolumeClaim through which pods mount a volume."""
     if isinstance(volume.kubernetes, ClaimSource):
