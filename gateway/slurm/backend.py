@@ -1,23 +1,57 @@
-"""Upstream's SLURM backend with what this facility needs besides."""
+"""Upstream's SLURM backend, with checked requests, acting as users by the launcher only."""
 
+import asyncio
+import json
 import math
 import shlex
+import sys
+from base64 import b64encode
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from dask_gateway_server.backends.db_base import Cluster, JobStatus, Worker
+from dask_gateway_server.backends.db_base import clusters as clusters_table
 from dask_gateway_server.backends.jobqueue import slurm
+from dask_gateway_server.backends.jobqueue.slurm import slurm_format_memory
 from dask_gateway_server.traitlets import Type
-from traitlets import Integer
+from traitlets import Integer, Unicode
+
+from gateway import environment_variables, preflight
+from gateway.auth import FacilityUser
+from gateway.backend import FacilityBackend
+from gateway.errors import Refusal
+from gateway.options import ClusterRequest
+from gateway.site import Backend
+from gateway.slurm import launcher
+from gateway.slurm.config import cluster_config
+
+LAUNCHER = (sys.executable, "-I", "-m", launcher.__name__)
+"""Exactly what sudo allows (ansible/roles/gateway)."""
+CREDENTIALS = {"certificate": "dask.crt", "key": "dask.pem", "token": "api-token"}
+"""What of a cluster's secrets is in which file of its folder."""
+ACT_SECONDS = 120
+"""Bound on one call of the launcher: longer than what it bounds itself."""
+END_SECONDS = 60
+"""How long a refusal waits for a scheduler that was already submitted to be gone."""
 
 
 class FacilitySlurmClusterConfig(slurm.SlurmClusterConfig):  # type: ignore[misc] # upstream has no types
     """Configuration of a cluster on SLURM."""
 
     lifetime_seconds = Integer(86400, min=60, help="Scheduler and workers end after this.", config=True)
+    uid = Integer(help="The account's uid, as the directory has it.", config=True)
+    gid = Integer(help="The account's gid, as the directory has it.", config=True)
+    plan = Unicode(help="What a job checks and starts (gateway.preflight.Plan).", config=True)
 
 
-class FacilitySlurmBackend(slurm.SlurmBackend):  # type: ignore[misc] # upstream has no types
+class LauncherError(Exception):
+    """The launcher could not do what it was asked for."""
+
+
+class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore[misc] # upstream has no types
     """Runs schedulers and workers as jobs of their users."""
 
+    kind = Backend.SLURM
     cluster_config_class = Type(
         "gateway.slurm.backend.FacilitySlurmClusterConfig",
         klass="dask_gateway_server.backends.base.ClusterConfig",
@@ -25,21 +59,189 @@ class FacilitySlurmBackend(slurm.SlurmBackend):  # type: ignore[misc] # upstream
         config=True,
     )
 
-    def get_submit_cmd_env_stdin(
-        self, cluster: Any, worker: Any | None = None
-    ) -> tuple[list[str], dict[str, str], str]:
-        """Upstream's command, variables and script of a job, with a time limit."""
-        command, environment, script = super().get_submit_cmd_env_stdin(cluster, worker)
-        minutes = math.ceil(cluster.config.lifetime_seconds / 60)
-        return [*command, f"--time={minutes}"], environment, script
+    def cluster_config(self, request: ClusterRequest) -> dict[str, Any]:
+        """See :func:`gateway.slurm.config.cluster_config`."""
+        return cluster_config(self.site, request)
 
-    # Upstream joins a command's words with spaces into a line of the job's script, so a path's other characters would
-    # mean something to the shell there.
+    async def start_cluster(self, user: FacilityUser, cluster_options: Any) -> str:
+        """Make a cluster; returns its name when its environment was found good, as the user.
 
-    def get_scheduler_command(self, cluster: Any) -> list[str]:
-        """The words of the scheduler's command, quoted for a shell."""
-        return [shlex.quote(word) for word in super().get_scheduler_command(cluster)]
+        The longest check, whether Dask can be imported, is made while the scheduler's job already starts. Raises
+        :class:`Refusal`; nothing is left then.
+        """
+        prepared = await self.prepare(user, cluster_options)
+        cluster = self.db.create_cluster(user.name, prepared.options, prepared.config.to_dict())
+        try:
+            await self._act(cluster, "prepare", plan=cluster.config.plan, files=self._files(cluster, prepared.request))
+        except BaseException as error:
+            self._forget(cluster)
+            raise self._explained(cluster, error) from error
+        self.log.info("Created cluster %s for user %s", cluster.name, user.name)
+        self.queue.put(cluster)
+        try:
+            await self._act(cluster, "imports", plan=cluster.config.plan)
+        except BaseException as error:
+            await self._discard(cluster)
+            raise self._explained(cluster, error) from error
+        return str(cluster.name)
 
-    def get_worker_command(self, cluster: Any, worker_name: str, scheduler_address: str | None = None) -> list[str]:
-        """The words of a worker's command, quoted for a shell."""
-        return [shlex.quote(word) for word in super().get_worker_command(cluster, worker_name, scheduler_address)]
+    def _explained(self, cluster: Cluster, error: BaseException) -> BaseException:
+        """The error as the user may see it."""
+        if not isinstance(error, LauncherError):
+            return error
+        self.log.error("Cluster %s of %s: %s", cluster.name, cluster.username, error)
+        return Refusal(
+            f"The gateway could not prepare your cluster on the submission host: {error}."
+            " Try again; if it stays so, tell the administrators."
+        )
+
+    def _files(self, cluster: Cluster, request: ClusterRequest) -> dict[str, str]:
+        contents = {
+            CREDENTIALS["certificate"]: cluster.tls_cert,
+            CREDENTIALS["key"]: cluster.tls_key,
+            CREDENTIALS["token"]: cluster.token.encode(),
+            launcher.VARIABLES: environment_variables.encoded({**request.variables, **self.get_env(cluster)}),
+        }
+        return {name: b64encode(content).decode() for name, content in contents.items()}
+
+    async def _discard(self, cluster: Cluster) -> None:
+        """End a cluster that is refused, with what may run of it already, and keep nothing of it."""
+        self.db.update_cluster(cluster, target=JobStatus.FAILED)
+        self.queue.put(cluster)
+        try:
+            await asyncio.wait_for(cluster.shutdown, END_SECONDS)
+            await self._act(cluster, "discard")
+        except (TimeoutError, LauncherError) as error:
+            # Its record stays, and with it the attempts to end it.
+            self.log.error("Cluster %s of %s is refused and not gone: %r", cluster.name, cluster.username, error)
+        else:
+            self._forget(cluster)
+
+    def _forget(self, cluster: Cluster) -> None:
+        """Keep no record of a cluster of which nothing else is left."""
+        with self.db.db.begin() as connection:
+            connection.execute(clusters_table.delete().where(clusters_table.c.id == cluster.id))
+        del self.db.id_to_cluster[cluster.id], self.db.name_to_cluster[cluster.name]
+        self.db.username_to_clusters[cluster.username].pop(cluster.name)
+
+    async def _act(self, cluster: Cluster, action: str, **arguments: Any) -> dict[str, Any]:
+        """Have the launcher do something as the cluster's user.
+
+        Raises :class:`Refusal` for what is the user's to mend, :class:`LauncherError` for the rest.
+        """
+        request = {"action": action, "cluster": cluster.name, "uid": cluster.config.uid, "gid": cluster.config.gid}
+        process = await asyncio.create_subprocess_exec(
+            *("sudo", "-nHu", cluster.username, *LAUNCHER),
+            env={},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            output, errors = await asyncio.wait_for(
+                process.communicate(json.dumps({**request, **arguments}).encode()), ACT_SECONDS
+            )
+        except TimeoutError:
+            # It can't be ended from here: it is another user's. Most likely it waits for a file system.
+            raise LauncherError(f"{action!r} took longer than {ACT_SECONDS} s") from None
+        return read_answer(action, output, errors)
+
+    def get_staging_directory(self, cluster: Cluster) -> str:
+        """The cluster's folder, as the launcher makes it."""
+        return f"{cluster.config.staging_directory.format(username=cluster.username)}/{cluster.name}"
+
+    def get_env(self, cluster: Cluster) -> dict[str, str]:
+        """What upstream gives to schedulers and workers, all of it in files of the cluster's folder.
+
+        Upstream hands it to sbatch, where the token stays in SLURM's accounting.
+        """
+        certificate, key = self.get_tls_paths(cluster)
+        tls = "DASK_DISTRIBUTED__COMM__TLS__"
+        return {
+            "DASK_GATEWAY_API_URL": self.api_url,
+            "DASK_GATEWAY_API_TOKEN": f"{self.get_staging_directory(cluster)}/{CREDENTIALS['token']}",
+            "DASK_GATEWAY_CLUSTER_NAME": cluster.name,
+            "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
+            f"{tls}CA_FILE": certificate,
+            **{f"{tls}{role}__CERT": certificate for role in ("SCHEDULER", "WORKER")},
+            **{f"{tls}{role}__KEY": key for role in ("SCHEDULER", "WORKER")},
+        }
+
+    async def do_start_cluster(self, cluster: Cluster) -> AsyncIterator[dict[str, Any]]:
+        """Submit the scheduler's job; yields the state to remember."""
+        config = cluster.config
+        job = await self._submit(
+            cluster,
+            f"dask-scheduler-{cluster.name}.log",
+            self.get_scheduler_command(cluster),
+            cores=config.scheduler_cores,
+            memory=config.scheduler_memory,
+        )
+        yield {"job_id": job}
+
+    async def do_start_worker(self, worker: Worker) -> AsyncIterator[dict[str, Any]]:
+        """Submit a worker's job; yields the state to remember."""
+        cluster = worker.cluster
+        job = await self._submit(
+            cluster,
+            f"dask-worker-{worker.name}.log",
+            self.get_worker_command(cluster, worker.name),
+            cores=cluster.config.worker_cores,
+            memory=cluster.config.worker_memory,
+        )
+        yield {"job_id": job}
+
+    async def _submit(self, cluster: Cluster, log: str, command: Sequence[str], *, cores: int, memory: int) -> str:
+        config = cluster.config
+        options = {
+            "job-name": "dask-gateway",
+            "partition": config.partition,
+            "account": config.account,
+            "qos": config.qos,
+            "cpus-per-task": str(cores),
+            "mem": slurm_format_memory(memory),
+            "time": str(math.ceil(config.lifetime_seconds / 60)),
+        }
+        answer = await self._act(
+            cluster,
+            "submit",
+            log=log,
+            script=self._script(cluster, command),
+            options={name: value for name, value in options.items() if value},
+        )
+        self.log.info("Job %s submitted for %s of cluster %s", answer["job"], log, cluster.name)
+        return str(answer["job"])
+
+    def _script(self, cluster: Cluster, command: Sequence[str]) -> str:
+        """The script of a job; SLURM's accounting keeps it, so there is nothing secret in it."""
+        folder = self.get_staging_directory(cluster)
+        plan = preflight.decoded(cluster.config.plan)._replace(variables=f"{folder}/{launcher.VARIABLES}")
+        # Isolated, because nothing of the user's may change what runs before their variables are there.
+        words = [plan.python, "-I", f"{folder}/{launcher.PROGRAM}", "start", plan.encoded(), *command]
+        return f"#!/bin/sh\nexec {shlex.join(words)}\n"
+
+    async def do_stop_cluster(self, cluster: Cluster) -> None:
+        """Cancel the scheduler's job and remove the cluster's folder."""
+        job = cluster.state.get("job_id")
+        await self._act(cluster, "cancel", jobs=[job] if job else [], remove=True)
+
+    async def do_stop_worker(self, worker: Worker) -> None:
+        """Cancel a worker's job."""
+        job = worker.state.get("job_id")
+        if job is not None:
+            await self._act(worker.cluster, "cancel", jobs=[job], remove=False)
+
+
+def read_answer(action: str, output: bytes, errors: bytes) -> dict[str, Any]:
+    """What the launcher answers. Raises :class:`Refusal` or :class:`LauncherError`."""
+    try:
+        answer: Mapping[str, Any] = json.loads(output)
+    except ValueError:
+        # sudo itself says no, or the program did not start.
+        said = errors.decode(errors="replace").strip()[-500:]
+        raise LauncherError(f"the launcher did not answer to {action!r}: {said}") from None
+    if "refusal" in answer:
+        raise Refusal(answer["refusal"])
+    if not answer["ok"]:
+        raise LauncherError(f"{action!r} failed: {answer['error']}")
+    return dict(answer)

@@ -5,22 +5,18 @@ from typing import Any
 
 from traitlets.config import Config
 
-from gateway.auth import HubAuthenticator
+from gateway import storage
 from gateway.options import GIB, ClusterRequest, cluster_options
+from gateway.preflight import Plan
 from gateway.site import Backend, Site
-from gateway.slurm.backend import FacilitySlurmBackend
+from gateway.slurm.launcher import VARIABLES
 
 HEARTBEAT_SECONDS = 15
 HEARTBEAT_TIMEOUT_SECONDS = 300
 """Upstream's twice the period kills schedulers that are busy with a big graph, or with a crowd of starting workers."""
 
-# Workers have no /home, and programs want to write in HOME: a directory of the node, the user's own. The login shell
-# that SLURM asks for a job's variables may have set HOME, and nobody else may have made the directory before.
-PRIVATE_HOME = """\
-export HOME="/tmp/dask-$(id -u)"
-mkdir -m 700 -p "$HOME" && [ -O "$HOME" ] || { echo "$HOME on $(hostname) belongs to somebody else" >&2; exit 1; }
-export DASK_TEMPORARY_DIRECTORY="${DASK_TEMPORARY_DIRECTORY:-$HOME}"
-"""
+SCRATCH = "/tmp/dask-{uid}"  # noqa: S108 - made by the user's job for the user alone
+"""Home of scheduler and workers, which see no /home: a directory of their node."""
 
 
 def server_config(site: Site) -> Config:
@@ -28,8 +24,8 @@ def server_config(site: Site) -> Config:
     slurm = site.slurm
     config = Config()
     config.DaskGateway.address = f"127.0.0.1:{slurm.api_port}"
-    config.DaskGateway.authenticator_class = HubAuthenticator
-    config.DaskGateway.backend_class = FacilitySlurmBackend
+    config.DaskGateway.authenticator_class = "gateway.auth.HubAuthenticator"
+    config.DaskGateway.backend_class = "gateway.slurm.backend.FacilitySlurmBackend"
     config.HubAuthenticator.backend = Backend.SLURM.value
     # A service of its own, so that clients stay connected while the server restarts.
     config.Proxy.externally_managed = True
@@ -43,21 +39,23 @@ def server_config(site: Site) -> Config:
     backend.worker_start_timeout = slurm.timeouts.lifetime_seconds
     backend.cluster_heartbeat_period = HEARTBEAT_SECONDS
     backend.cluster_heartbeat_timeout = HEARTBEAT_TIMEOUT_SECONDS
-    backend.cluster_options = cluster_options(site, Backend.SLURM, cluster_config)
+    backend.cluster_options = cluster_options(site, Backend.SLURM)
     return config
 
 
 def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
-    """Traits of the cluster's configuration (:class:`gateway.slurm.backend.FacilitySlurmClusterConfig`)."""
+    """Traits of the cluster's configuration (:class:`gateway.slurm.backend.FacilitySlurmClusterConfig`).
+
+    The user's variables are not in it: the gateway writes them into the cluster's folder and forgets them.
+    """
     slurm = site.slurm
-    dask = f"{request.prefix}/bin/dask"
     cores = math.ceil(request.worker_cores)
     return {
-        "scheduler_cmd": [dask, "scheduler"],
-        "worker_cmd": [dask, "worker"],
-        "scheduler_setup": PRIVATE_HOME,
-        "worker_setup": PRIVATE_HOME,
-        "environment": request.environment,
+        "plan": plan_of(site, request).encoded(),
+        "scheduler_cmd": ["scheduler"],
+        "worker_cmd": ["worker"],
+        "uid": request.account.uid,
+        "gid": request.account.gid,
         "scheduler_cores": math.ceil(slurm.scheduler.cores),
         "scheduler_memory": round(slurm.scheduler.memory_gib * GIB),
         "worker_cores": cores,
@@ -68,3 +66,21 @@ def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
         "staging_directory": slurm.staging_directory,
         "lifetime_seconds": slurm.timeouts.lifetime_seconds,
     }
+
+
+def plan_of(site: Site, request: ClusterRequest) -> Plan:
+    """What the launcher checks on the submission host, and what jobs start by."""
+    mounts = storage.mounts(site, Backend.SLURM, request.user_class)
+    return Plan(
+        option=request.environment.option,
+        path=request.environment.path,
+        prefix=request.environment.prefix,
+        name=request.environment.name,
+        visible=[mount.volume.path for mount in mounts],
+        markers=[],
+        workers=storage.WORKERS[Backend.SLURM],
+        advice=storage.elsewhere(site, Backend.SLURM, request.user_class),
+        # In the cluster's folder.
+        variables=VARIABLES,
+        scratch=SCRATCH.format(uid=request.account.uid),
+    )
