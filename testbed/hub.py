@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import requests
 
-from gateway import site
+from gateway import site, users
 from testbed import content, docker, people, process, secret_files
 from testbed.images.table import HUB
 from testbed.paths import SECRETS, SITE, STATE
@@ -86,15 +86,12 @@ def _write_configuration() -> str:
 
 
 def auth_state(person: people.Person) -> Mapping[str, int]:
-    """What the hub tells the gateways of a person: uid and gid of a pool account that is lent to them.
-
-    Nothing of others: the directory knows those under their own name.
-    """
+    """What the hub tells the gateways of a person: uid and gid, where the site says that the hub knows them."""
+    identity = site.load(SITE).identity
     account = people.load().account_of(person)
-    if account is None or account.name == person.name:
+    if account is None or users.classify(person.name, identity.classes).account is not site.AccountSource.HUB:
         return {}
-    keys = site.load(SITE).identity.hub
-    return {keys.uid_key: account.uid, keys.gid_key: people.load().gid(account.group)}
+    return {identity.hub.uid_key: account.uid, identity.hub.gid_key: people.load().gid(account.group)}
 
 
 def _wait() -> None:

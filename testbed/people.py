@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 FILE = Path(__file__).resolve().parent / "people.yaml"
 
 AccountName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")]
-PersonName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z]+)?$")]
+PersonName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9*()=-]*$", description="names that attack a filter too")]
 PosixId = Annotated[int, Field(ge=1000)]
 
 

@@ -33,7 +33,7 @@ STEPS: list[Step] = [
     _image(table.SUBMISSION),
     _step("storage", storage.ensure_storage, "image-base"),
     _step("directory", directory.ensure_directory, "network", "image-directory"),
-    _step("environments", storage.ensure_environments, "storage", "image-environment"),
+    _step("environments", storage.ensure_environments, "storage"),
     _step("slurm", slurm.ensure_slurm, "directory", "storage", "image-slurm"),
     _image(table.HUB),
     _step("hub", hub.ensure_hub, "network", "image-hub"),

@@ -167,6 +167,8 @@ def slurm_configuration(site: Site) -> str:
         "AccountingStorageType": "accounting_storage/slurmdbd",
         "AccountingStorageHost": ACCOUNTING,
         "AccountingStorageEnforce": "associations,limits,qos",
+        # Hammer's accounting keeps scripts and environments: nothing of a user's may be in them.
+        "AccountingStoreFlags": "job_script,job_env,job_comment",
         # The machine may be overloaded for a while.
         "MessageTimeout": "60",
         "SlurmdTimeout": "300",

@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from gateway import site
 from testbed import content, people, process, wheels
 from testbed.images.base import BASE
-from testbed.images.table import ENVIRONMENT
 from testbed.paths import SITE, STORAGE
 
 ROOT_ID = 0
@@ -113,9 +112,13 @@ def _common(testbed: site.Site, group: int) -> Iterator[Entry]:
     yield Entry("/depot/cms/users")
     yield Entry("/depot/cms/projects", gid=group, mode=0o775)
     yield Entry("/depot/cms/conda", gid=group, mode=0o775)
+    # "shared": where owners and modes forbid nobody to write, so that only the mount can.
+    yield Entry("/depot/cms/shared", gid=group, mode=0o777)
     yield Entry("/work/users")
     yield Entry("/work/projects")
+    yield Entry("/work/pixi")
     yield Entry("/cvmfs/cms.cern.ch")
+    yield Entry("/cvmfs/cms.cern.ch/shared", mode=0o777)
     yield Entry("/cvmfs/cms.cern.ch/SITECONF")
     yield Entry("/cvmfs/cms.cern.ch/SITECONF/local")
     yield Entry("/cvmfs/cms.cern.ch/SITECONF/local/site.txt", mode=0o444, text="T2_US_Purdue\n")
@@ -147,6 +150,7 @@ def _projects() -> Iterator[Entry]:
 _PIXI_PROJECTS: Mapping[str, tuple[str, ...]] = {
     "/depot/cms/projects/analysis": ("default", "my-env"),
     "/work/projects/analysis": ("default",),
+    "/work/pixi/global": ("default",),
 }
 _CONDA_ENVIRONMENT = "/depot/cms/conda/analysis"
 
@@ -177,7 +181,7 @@ def ensure_environments() -> None:
     """Make the users' environments at the paths where they are used, with the Python that pods and nodes have."""
     testbed = site.load(SITE)
     packages = wheels.wheelhouse("environment")
-    key = content.digest(packages.key, ENVIRONMENT.digest, _RECIPE)
+    key = content.digest(packages.key, BASE.digest, _RECIPE)
     wanted = [
         environment
         for environment in environments()
@@ -211,7 +215,7 @@ printf %s "$4" > "$1/$3"
 
 def _make_environment(environment: Environment, key: str, wheelhouse: Path, testbed: site.Site) -> None:
     _in_container(
-        ENVIRONMENT.ensure(),
+        BASE.ensure(),
         testbed,
         ["sh", "-e", "-s", environment.prefix, environment.history, STAMP, key],
         volumes={wheelhouse: "/wheels:ro"},

@@ -16,7 +16,12 @@ SERVER = Image(
     base=BASE,
     inputs={"wheels": wheels.wheelhouse("gateway"), "project": wheels.project_wheel()},
 )
-ENVIRONMENT = Image("environment", ROOT / "gateway" / "Dockerfile.environment", base=BASE)
+ENVIRONMENT = Image(
+    "environment",
+    ROOT / "gateway" / "Dockerfile.environment",
+    base=BASE,
+    inputs={"preflight.py": content.source(ROOT / "gateway" / "preflight.py")},
+)
 TRAEFIK = Image("traefik", HERE / "traefik" / "Dockerfile", base=BASE, inputs={"wheels": wheels.wheelhouse("traefik")})
 HUB = Image(
     "hub",
