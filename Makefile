@@ -31,7 +31,7 @@ toolchain: .venv/ready ## Docker, kind, kubectl, Pulumi: find, install or build 
 ##@ Tests
 .PHONY: test unit e2e lint
 test: lint testbed ## Lint, types, unit tests, then the testbed and the end-to-end suite
-	@.venv/bin/python -m pytest tests
+	@HOSTILE_EXAMPLES=3000 .venv/bin/python -m pytest tests
 unit: .venv/ready ## Tests without network and Docker
 	@.venv/bin/python -m pytest -m "not e2e" tests
 e2e: testbed ## The end-to-end suite on both back ends

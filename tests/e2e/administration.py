@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway import site
 from gateway.site import Backend
-from testbed import directory, docker, notebook, process, storage
+from testbed import directory, docker, notebook, people, process, storage
 from testbed.paths import KUBECONFIG, SITE
 
 SETTINGS = site.load(SITE)
@@ -23,6 +23,10 @@ class Administrator(ABC):
     @abstractmethod
     def pieces(self, cluster: str) -> set[str]:
         """Kinds of things that exist for a cluster now, for example ``pod``; empty when nothing is left."""
+
+    @abstractmethod
+    def everything(self) -> set[str]:
+        """All that exists of all clusters now, by kind and name: two looks tell whether anything was left behind."""
 
     @abstractmethod
     def diagnoses(self) -> dict[str, list[str]]:
@@ -44,6 +48,12 @@ class KubernetesAdministrator(Administrator):
         label = f"gateway.dask.org/cluster={cluster.rsplit('.', 1)[-1]}"
         names = self._kubectl("get", ",".join(self.kinds), "--selector", label, "--output", "name").split()
         return {name.split("/")[0].split(".")[0] for name in names} | self.route(cluster)
+
+    def everything(self) -> set[str]:
+        release = SETTINGS.kubernetes.release
+        kinds = ",".join((*self.kinds, "daskclusters.gateway.dask.org", "configmaps"))
+        selector = f"app.kubernetes.io/instance={release}"
+        return set(self._kubectl("get", kinds, "--selector", selector, "--output", "name").split())
 
     def diagnoses(self) -> dict[str, list[str]]:
         commands = {
@@ -81,11 +91,22 @@ class SlurmAdministrator(Administrator):
         found = {"job"} if any(cluster in line for line in jobs.splitlines()) else set()
         return found | ({"folder"} if list(self._folders(cluster)) else set()) | self.route(cluster)
 
+    def everything(self) -> set[str]:
+        queued = docker.execute("af-slurmctld", ("squeue", "--noheader", "--all", "--format", "job/%i")).split()
+        return {*queued, *map(str, self._folders("*"))}
+
+    def folder(self, person: str, cluster: str) -> Path:
+        """A cluster's folder, as the machine sees it."""
+        (found,) = (path for path in self._folders(cluster) if f"/{person}/" in str(path))
+        return found
+
     def _folders(self, cluster: str) -> Iterator[Path]:
+        """Folders of running clusters; logs stay."""
         template = SETTINGS.slurm.staging_directory
         volume = next(volume for volume in SETTINGS.storage if template.startswith(f"{volume.path}/"))
         place = template.removeprefix(f"{volume.path}/").format(username="*")
-        return storage.volume_directory(volume).glob(f"{place}/**/*{cluster}*")
+        found = storage.volume_directory(volume).glob(f"{place}/{cluster}")
+        return (path for path in found if path.name != "logs")
 
     def diagnoses(self) -> dict[str, list[str]]:
         on_controller = {
@@ -144,6 +165,13 @@ def fetch(address: str, headers: dict[str, str] | None = None) -> tuple[int, str
     text = docker.execute(notebook.NAME, ["python3", "-c", code], standard_input=json.dumps([address, headers or {}]))
     status, body = json.loads(text)
     return status, body
+
+
+def account_name(person: str) -> str:
+    """The name of the account that a person works with."""
+    account = next(entry.account for entry in people.load().people if entry.name == person)
+    assert account is not None
+    return account
 
 
 def directory_identity(account: str) -> tuple[int, int, set[int]]:

@@ -1,4 +1,8 @@
-"""Fixtures of the end-to-end suite: each test that uses ``backend`` runs against both gateways of the testbed."""
+"""Fixtures of the end-to-end suite: each test that uses ``backend`` runs against both gateways of the testbed.
+
+A test that chooses back ends itself parametrizes ``backend`` with ``indirect`` and ``scope="session"``: with another
+scope pytest would make everything that depends on it anew for each test.
+"""
 
 import re
 from collections.abc import Callable, Iterator

@@ -109,3 +109,22 @@ class Notebook:
 def proxy_path(person: str) -> str:
     """The path that the tests put for a person's VOMS proxy."""
     return f"/tmp/x509up_{person}"
+
+
+def new_cluster(options: Mapping[str, object] | str, name: str = "cluster") -> str:
+    """The code of a cell that creates a cluster; its value is the cluster's name."""
+    arguments = options if isinstance(options, str) else f"**{dict(options)!r}"
+    return f"{name} = gateway.new_cluster({arguments})\n{name}.name"
+
+
+def connect(workers: int = 1) -> str:
+    """The code of a cell that scales the cluster and connects a client to it."""
+    return (
+        f"import os\ncluster.scale({workers})\nclient = cluster.get_client()\n"
+        f"client.wait_for_workers({workers}, timeout=120)"
+    )
+
+
+def on_worker(kernel: Notebook, expression: str) -> Any:
+    """What an expression of the kernel gives on a worker of its client."""
+    return kernel.run(f"client.submit(lambda: ({expression}), pure=False).result(timeout=60)")

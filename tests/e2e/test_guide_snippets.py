@@ -10,7 +10,6 @@ from administration import Administrator
 from notebooks import CellError, Notebook
 
 from gateway.site import Backend
-from testbed import people
 from testbed.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -36,9 +35,7 @@ def identities(kernel: Notebook) -> list[object]:
 
 
 def expected_identity(person: str) -> list[object]:
-    account = next(entry.account for entry in people.load().people if entry.name == person)
-    assert account is not None
-    uid, gid, groups = administration.directory_identity(account)
+    uid, gid, groups = administration.directory_identity(administration.account_name(person))
     return [uid, gid, sorted(groups)]
 
 

@@ -79,6 +79,8 @@ def record(program: Callable[[], None]) -> Recorder:
     recorder = Recorder()
     # A loop of its own, closed in the end: Pulumi would leave one behind for other tests to trip over.
     loop = asyncio.new_event_loop()
+    # An error is raised below; asyncio would print it again when it collects the task, after all tests.
+    loop.set_exception_handler(lambda *_: None)
     asyncio.set_event_loop(loop)
     try:
         mocks.set_mocks(recorder, project="af-dask-gateway", stack="test")

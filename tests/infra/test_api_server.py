@@ -9,6 +9,7 @@ from dask_gateway_server.utils import FrozenAttrDict
 from recorder import render
 from stack_settings import settings_of
 
+from gateway.environments import Environment
 from gateway.kubernetes.config import cluster_config, controller_config
 from gateway.kubernetes.controller import FacilityKubeController
 from gateway.options import ClusterRequest
@@ -77,17 +78,20 @@ def test_a_wrong_object_does_not_pass(any_site, namespace):
         apply([service])
 
 
+@pytest.mark.weakness(15)
 def test_pods_of_the_gateway_are_admitted_as_restricted(any_site, namespace):
     deployments = render(settings_of(moved(any_site, namespace))).of_kind("Deployment")
     apply(pod(name, namespace, deployment["spec"]["template"]["spec"]) for name, deployment in deployments.items())
 
 
+@pytest.mark.weakness(15)
 @pytest.mark.parametrize("user_class", ["purdue", "cern", "fnal"])
 @pytest.mark.parametrize("is_worker", [True, False])
 def test_pods_of_users_are_admitted_as_restricted(any_site, namespace, user_class, is_worker):
     apply([user_pod(moved(any_site, namespace), user_class, is_worker=is_worker)])
 
 
+@pytest.mark.weakness(15)
 def test_other_pods_are_not_admitted(testbed_site, namespace):
     refused = user_pod(moved(testbed_site, namespace), "purdue", is_worker=True)
     refused["spec"]["volumes"].append({"name": "host", "hostPath": {"path": "/"}})
@@ -100,8 +104,8 @@ def user_pod(site, user_class, *, is_worker):
         username="alice",
         user_class=user_class,
         account=Account("alice", 20001, 20000, (21001,)),
-        prefix="/depot/cms/environment",
-        environment={"PATH": "/depot/cms/environment/bin"},
+        environment=Environment("conda_env", "/depot/cms/environment"),
+        variables={"PATH": "/depot/cms/environment/bin"},
         worker_cores=1,
         worker_memory_bytes=2**30,
     )
@@ -117,6 +121,7 @@ def test_preview_after_up_shows_no_change():
     assert stack.preview_shows_no_change()
 
 
+@pytest.mark.weakness(15)
 @pytest.mark.parametrize("part", ["api", "controller", "traefik"])
 @pytest.mark.parametrize("resource", ["secrets", "pods", "daskclusters.gateway.dask.org"])
 def test_no_part_may_look_into_other_namespaces(testbed_site, part, resource):
@@ -124,8 +129,9 @@ def test_no_part_may_look_into_other_namespaces(testbed_site, part, resource):
         assert not may(testbed_site, part, verb, resource, namespace="kube-system")
 
 
-def test_the_api_may_read_clusters_secrets(testbed_site):
-    assert may(testbed_site, "api", "get", "secrets", namespace=testbed_site.kubernetes.namespace)
+@pytest.mark.parametrize("verb", ["get", "create"])
+def test_the_api_may_read_and_make_clusters_secrets(testbed_site, verb):
+    assert may(testbed_site, "api", verb, "secrets", namespace=testbed_site.kubernetes.namespace)
 
 
 def may(site, part, verb, resource, *, namespace):

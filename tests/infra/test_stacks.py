@@ -75,6 +75,7 @@ class TestRecorder:
 
 
 class TestNamespace:
+    @pytest.mark.weakness(15)
     def test_enforces_restricted_pods(self, manifests, any_site):
         labels = manifests.get("Namespace", any_site.kubernetes.namespace)["metadata"]["labels"]
         assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -130,6 +131,7 @@ class TestStorage:
         assert claims["dask-gateway-k8s-cvmfs"]["spec"]["storageClassName"] == "cvmfs"
         assert set(claims) == {f"dask-gateway-k8s-{name}" for name in ("depot", "cvmfs", "eos")}, "/work's claim exists"
 
+    @pytest.mark.weakness(21)
     def test_what_nobody_writes_is_read_only(self, manifests, any_site):
         for volume in any_site.storage:
             claim = manifests.of_kind("PersistentVolumeClaim").get(f"{any_site.kubernetes.release}-{volume.name}")
@@ -139,6 +141,7 @@ class TestStorage:
 
 
 class TestPods:
+    @pytest.mark.weakness(15)
     def test_are_restricted(self, manifests):
         assert len(pods(manifests)) == len(WORKLOADS)
         for pod in pods(manifests).values():
@@ -152,6 +155,7 @@ class TestPods:
             }
             assert {"requests", "limits"} <= set(container["resources"])
 
+    @pytest.mark.weakness(13)
     def test_only_the_api_sees_the_hub_token(self, manifests, any_site):
         release = any_site.kubernetes.release
         with_secret = {
@@ -209,7 +213,15 @@ class TestSecrets:
         assert Site.model_validate(yaml.safe_load(text)) == any_site
 
 
+class TestPool:
+    @pytest.mark.weakness(14)
+    def test_who_holds_an_account_is_kept_where_a_class_has_a_pool(self, testbed, geddes):
+        assert "data" not in testbed.get("ConfigMap", "pool-holders-dask-gateway-k8s")
+        assert "pool-holders-dask-gateway-k8s" not in geddes.of_kind("ConfigMap")
+
+
 class TestRights:
+    @pytest.mark.weakness(15)
     def test_are_in_the_namespace_only(self, manifests):
         assert not manifests.of_kind("ClusterRole")
         assert not manifests.of_kind("ClusterRoleBinding")
@@ -221,12 +233,24 @@ class TestRights:
         for name, pod in pods(manifests).items():
             assert pod["serviceAccountName"] == name
 
+    @pytest.mark.weakness(15)
     def test_of_the_api(self, testbed):
         assert rules(testbed, "api-dask-gateway-k8s") == {
-            ("", "secrets", "get"),
-            *(("gateway.dask.org", "daskclusters", verb) for verb in ("list", "watch", "create", "patch")),
+            *(("", "secrets", verb) for verb in ("get", "create")),
+            *(("", "configmaps", verb) for verb in ("get", "patch")),
+            *(("gateway.dask.org", "daskclusters", verb) for verb in ("list", "watch", "create", "patch", "delete")),
         }
 
+    @pytest.mark.weakness(14)
+    def test_of_the_api_on_config_maps_are_for_the_pools_alone(self, testbed):
+        found = [rule for rule in testbed.get("Role", "api-dask-gateway-k8s")["rules"] if "resourceNames" in rule]
+        (rule,) = [rule for rule in found if "configmaps" in rule["resources"]]
+        assert rule["resourceNames"] == ["pool-holders-dask-gateway-k8s"]
+
+    def test_of_the_api_without_a_pool_end_at_its_own_kinds(self, geddes):
+        assert not any(resource == "configmaps" for _, resource, _ in rules(geddes, "api-dask-gateway-k8s"))
+
+    @pytest.mark.weakness(15)
     def test_of_the_controller_on_secrets(self, testbed):
         found = {verb for _, resource, verb in rules(testbed, "controller-dask-gateway-k8s") if resource == "secrets"}
         assert found == {"create", "delete"}
@@ -269,6 +293,7 @@ class TestNames:
             service_port = manifests.get("Service", name)["spec"]["ports"][0]["name"]
             assert endpoint_slice["ports"][0]["name"] == service_port
 
+    @pytest.mark.weakness(2)
     def test_geddes_has_load_balancers_of_the_private_pool(self, geddes):
         exposed = {
             name: service["metadata"]["annotations"]["metallb.universe.tf/address-pool"]
@@ -296,6 +321,7 @@ class TestProxy:
         assert "--providers.kubernetescrd.throttleduration=0" in container["args"]
         assert "--providers.providersthrottleduration=0s" in container["args"]
 
+    @pytest.mark.weakness(15)
     def test_looks_at_nothing_outside_of_the_namespace(self, manifests, any_site):
         (container,) = pods(manifests)["traefik-dask-gateway-k8s"]["containers"]
         assert f"--providers.kubernetescrd.namespaces={any_site.kubernetes.namespace}" in container["args"]
@@ -309,11 +335,13 @@ class TestProxy:
 
 
 class TestNetwork:
+    @pytest.mark.weakness(15)
     def test_everything_of_the_gateway_is_closed_and_nothing_else(self, manifests, any_site):
         closed = manifests.get("NetworkPolicy", f"{any_site.kubernetes.release}-closed")["spec"]
         assert closed["ingress"] == []
         assert closed["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == any_site.kubernetes.release
 
+    @pytest.mark.weakness(15)
     def test_each_component_has_its_flows(self, manifests, any_site):
         flows = {
             name.removeprefix(f"{any_site.kubernetes.release}-"): [

@@ -1,3 +1,5 @@
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,12 @@ def testbed_site() -> site.Site:
 @pytest.fixture(scope="session")
 def geddes_site() -> site.Site:
     return site.load(ROOT / "sites" / "geddes.yaml")
+
+
+@pytest.fixture
+def shared_path() -> Iterator[Path]:
+    """A directory in which every account may read and write; pytest's own are root's alone."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name).resolve()
+        path.chmod(0o777)
+        yield path

@@ -70,7 +70,7 @@ def test_times_are_the_sites(backend: Backend) -> None:
 
 @pytest.mark.parametrize("backend", Backend)
 def test_options_are_the_gateways(backend: Backend) -> None:
-    fields = options.cluster_options(GEDDES, backend, lambda *_: {}).get_specification()
+    fields = options.cluster_options(GEDDES, backend).get_specification()
     _, *rows = guide.table("default")
     assert [row[0].strip("`") for row in rows] == [field["field"] for field in fields]
 

@@ -84,6 +84,33 @@ def test_root_is_no_uid(tmp_path):
     assert faults(changed(tmp_path, change))[0].startswith("identity.minimum_uid: ")
 
 
+@pytest.mark.weakness(14)
+@pytest.mark.parametrize(
+    ("pool", "words"),
+    [
+        (None, "but there is no pool"),
+        ({"account_pattern": "paf[0-9]{4}"}, "pool.claimed_pattern must tell which accounts the hub does not lend"),
+        ({"account_pattern": "paf["}, "no regular expression"),
+    ],
+)
+def test_accounts_of_the_pool_are_told_apart(tmp_path, pool, words):
+    (fault,) = faults(changed(tmp_path, lambda data: data["identity"].update(pool=pool)))
+    assert words in fault
+
+
+@pytest.mark.weakness(8)
+@pytest.mark.parametrize("name", ["cern", "fnal"])
+def test_slurm_is_for_accounts_of_the_directory(tmp_path, name):
+    (fault,) = faults(changed(tmp_path, lambda data: data["slurm"].update(classes=["purdue", name])))
+    assert f"slurm.classes has {name!r}, whose users have no account of their own there" in fault
+
+
+@pytest.mark.parametrize("environment", [{}, {"pixi_project": "/work/p", "conda_env": "/work/c"}])
+def test_the_default_environment_is_one(tmp_path, environment):
+    (fault,) = faults(changed(tmp_path, lambda data: data["kubernetes"].update(default_environment=environment)))
+    assert "one of pixi_project and conda_env is needed" in fault
+
+
 def test_unreadable_and_broken_files_are_named(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [")
     assert "is no YAML" in str(faults(tmp_path / "broken.yaml"))

@@ -1,102 +1,276 @@
-"""The SLURM gateway's configuration, and the jobs that upstream's backend makes of it."""
+"""The SLURM gateway's configuration, what it asks the launcher for, and the jobs that come of it."""
 
+import asyncio
 import base64
 import dataclasses
+import json
 import shlex
 from types import SimpleNamespace
 
 import pytest
+from dask_gateway_server.backends.db_base import DataManager, JobStatus
+from dask_gateway_server.models import User
 from dask_gateway_server.options import Options
 
+from gateway import preflight
+from gateway.auth import FacilityUser
+from gateway.environments import Environment
+from gateway.errors import Refusal
 from gateway.options import GIB, ClusterRequest
+from gateway.slurm import backend as slurm_backend
 from gateway.slurm.__main__ import SlurmGateway, main
-from gateway.slurm.backend import FacilitySlurmBackend, FacilitySlurmClusterConfig
-from gateway.slurm.config import cluster_config, server_config
-from gateway.users import Account
+from gateway.slurm.backend import FacilitySlurmBackend, FacilitySlurmClusterConfig, LauncherError, read_answer
+from gateway.slurm.config import cluster_config, plan_of, server_config
+from gateway.users import Account, classify
 
+CANARY = "f3b1c0ffee"
+NAME = "0123456789abcdef" * 2
+FOLDER = f"/depot/cms/users/alice/.dask-gateway/{NAME}"
 ALICE = ClusterRequest(
     username="alice",
     user_class="purdue",
     account=Account("alice", 20001, 20000, (21001,)),
-    prefix="/depot/cms/users/alice/.pixi/envs/default",
-    environment={"PATH": "/bin", "MINE": "a b"},
+    environment=Environment("pixi_project", "/depot/cms/users/alice", "default"),
+    variables={"PATH": "/bin", "MINE": CANARY},
     worker_cores=2.0,
     worker_memory_bytes=4 * GIB,
 )
-DASK = f"{ALICE.prefix}/bin/dask"
+PYTHON = "/depot/cms/users/alice/.pixi/envs/default/bin/python"
 
 
 @pytest.fixture
-def submission(testbed_site, monkeypatch):
-    """What the launcher gets for a request: command, variables and script, of scheduler or worker."""
-    monkeypatch.setattr(FacilitySlurmBackend, "get_staging_directory", lambda self, cluster: "/staging/c1")
+def backend(testbed_site):
     config = server_config(testbed_site)
     config.FacilitySlurmBackend.db_encrypt_keys = [base64.b64encode(bytes(32)).decode()]
-    backend = FacilitySlurmBackend(config=config)
+    return FacilitySlurmBackend(config=config, site=testbed_site)
+
+
+@pytest.fixture
+def launcher(backend, monkeypatch):
+    """What the launcher was asked for; it answers by ``answers``, else that all is well."""
+    asked, answers = [], {}
+
+    async def act(cluster, action, **arguments):
+        asked.append({"action": action, "cluster": cluster.name, **arguments})
+        found = answers.get(action, {"job": "7"})
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    monkeypatch.setattr(backend, "_act", act)
+    return SimpleNamespace(asked=asked, answers=answers)
+
+
+@pytest.fixture
+def submission(backend, launcher, testbed_site):
+    """What the launcher gets for a request: log, options and script, of scheduler or worker."""
 
     def make(request, *, worker, **changed):
-        cluster = SimpleNamespace(
-            name="c1",
-            username=request.username,
-            token="secret",
-            scheduler_address="tls://node:1",
-            config=FacilitySlurmClusterConfig(**{**cluster_config(testbed_site, request), **changed}),
+        cluster = cluster_of(testbed_site, request, **changed)
+        start = (
+            backend.do_start_worker(SimpleNamespace(name="f" * 32, cluster=cluster))
+            if worker
+            else backend.do_start_cluster(cluster)
         )
-        return backend.get_submit_cmd_env_stdin(cluster, SimpleNamespace(name="w1") if worker else None)
+        assert asyncio.run(anext(start)) == {"job_id": "7"}
+        return SimpleNamespace(**launcher.asked.pop())
 
     return make
 
 
+def cluster_of(site, request, **changed):
+    return SimpleNamespace(
+        name=NAME,
+        username=request.username,
+        token="token-of-the-cluster",
+        tls_cert=b"certificate",
+        tls_key=b"key",
+        scheduler_address="tls://node:1",
+        state={},
+        config=FacilitySlurmClusterConfig(**{**cluster_config(site, request), **changed}),
+    )
+
+
+def words_of(script):
+    first, line = script.splitlines()
+    assert first == "#!/bin/sh"
+    return shlex.split(line)
+
+
 @pytest.mark.parametrize("worker", [False, True], ids=["scheduler", "worker"])
 def test_jobs_end_after_the_lifetime_and_are_charged_to_the_site(submission, testbed_site, worker):
-    command, _, _ = submission(ALICE, worker=worker)
+    options = submission(ALICE, worker=worker).options
     minutes = testbed_site.slurm.timeouts.lifetime_seconds // 60
-    assert {f"--time={minutes}", "--account=cms", "--partition=hammer-nodes"} <= set(command)
+    assert {"time": str(minutes), "account": "cms", "partition": "hammer-nodes"}.items() <= options.items()
 
 
 @pytest.mark.parametrize(("seconds", "minutes"), [(60, 1), (61, 2), (86400, 1440)])
 def test_lifetime_is_never_rounded_down(submission, seconds, minutes):
-    command, _, _ = submission(ALICE, worker=True, lifetime_seconds=seconds)
-    assert f"--time={minutes}" in command
+    assert submission(ALICE, worker=True, lifetime_seconds=seconds).options["time"] == str(minutes)
 
 
 def test_worker_gets_what_was_asked_for(submission):
-    command, _, script = submission(ALICE, worker=True)
-    assert {"--cpus-per-task=2", "--mem=4096M"} <= set(command)
-    words = shlex.split(script.splitlines()[-1])
-    assert words[:2] == [DASK, "worker"]
+    job = submission(ALICE, worker=True)
+    assert {"cpus-per-task": "2", "mem": "4096M"}.items() <= job.options.items()
+    words = words_of(job.script)
+    assert words[:4] == ["exec", PYTHON, "-I", f"{FOLDER}/preflight.py"]
+    assert (words[4], words[6]) == ("start", "worker")
     assert words[words.index("--nthreads") + 1] == "2"
     assert words[words.index("--memory-limit") + 1] == str(4 * GIB)
 
 
 def test_scheduler_gets_what_the_site_says(submission):
-    command, _, script = submission(ALICE, worker=False)
-    assert {"--cpus-per-task=1", "--mem=2048M"} <= set(command)
-    assert shlex.split(script.splitlines()[-1])[:2] == [DASK, "scheduler"]
+    job = submission(ALICE, worker=False)
+    assert {"cpus-per-task": "1", "mem": "2048M"}.items() <= job.options.items()
+    words = words_of(job.script)
+    assert (words[1], words[6]) == (PYTHON, "scheduler")
 
 
+@pytest.mark.weakness(31)
 @pytest.mark.parametrize("worker", [False, True], ids=["scheduler", "worker"])
 def test_a_path_means_nothing_to_the_shell_of_the_job(submission, worker):
     prefix = "/depot/cms/users/alice/$(id) 'x'; echo"
-    _, _, script = submission(dataclasses.replace(ALICE, prefix=prefix), worker=worker)
-    assert shlex.split(script.splitlines()[-1])[0] == f"{prefix}/bin/dask"
+    job = submission(dataclasses.replace(ALICE, environment=Environment("conda_env", prefix)), worker=worker)
+    words = words_of(job.script)
+    assert words[1] == f"{prefix}/bin/python"
+    assert preflight.decoded(words[5]).prefix == prefix
 
 
+@pytest.mark.weakness(10, 32, 33)
 @pytest.mark.parametrize("worker", [False, True], ids=["scheduler", "worker"])
-def test_secrets_and_values_are_variables_and_no_arguments(submission, worker):
-    command, environment, script = submission(ALICE, worker=worker)
-    assert environment["DASK_GATEWAY_API_TOKEN"] == "secret"
-    assert environment["MINE"] == "a b"
-    assert "secret" not in " ".join([*command, script])
-    (exported,) = (word for word in command if word.startswith("--export="))
-    assert exported.removeprefix("--export=").split(",") == sorted(environment)
+def test_jobs_hold_neither_secrets_nor_values(submission, testbed_site, worker):
+    job = submission(ALICE, worker=worker)
+    everything = json.dumps([vars(job), cluster_config(testbed_site, ALICE), plan_of(testbed_site, ALICE).encoded()])
+    assert CANARY not in everything
+    assert "token-of-the-cluster" not in everything
+    assert preflight.decoded(words_of(job.script)[5]).variables == f"{FOLDER}/variables"
 
 
+def test_secrets_and_values_are_in_files_of_the_clusters_folder(backend, testbed_site):
+    files = backend._files(cluster_of(testbed_site, ALICE), ALICE)
+    contents = {name: base64.b64decode(content) for name, content in files.items()}
+    variables = preflight.parsed(contents.pop("variables"))
+    assert contents == {"dask.crt": b"certificate", "dask.pem": b"key", "api-token": b"token-of-the-cluster"}
+    assert variables["MINE"] == CANARY
+    assert variables["DASK_GATEWAY_API_TOKEN"] == f"{FOLDER}/api-token"
+    assert variables["DASK_DISTRIBUTED__COMM__TLS__WORKER__KEY"] == f"{FOLDER}/dask.pem"
+
+
+@pytest.mark.weakness(33)
 def test_jobs_have_a_home_of_their_own(submission):
-    _, _, script = submission(ALICE, worker=True)
-    first, *_ = script.splitlines()
-    assert first == "#!/bin/sh"
-    assert 'export HOME="/tmp/dask-$(id -u)"' in script
+    for worker in (True, False):
+        plan = preflight.decoded(words_of(submission(ALICE, worker=worker).script)[5])
+        assert plan.scratch == "/tmp/dask-20001"
+
+
+async def test_a_stopped_cluster_has_its_job_cancelled_and_its_folder_removed(backend, launcher, testbed_site):
+    cluster = cluster_of(testbed_site, ALICE)
+    await backend.do_stop_cluster(cluster)
+    cluster.state = {"job_id": "7"}
+    await backend.do_stop_cluster(cluster)
+    await backend.do_stop_worker(SimpleNamespace(cluster=cluster, state={"job_id": "8"}))
+    await backend.do_stop_worker(SimpleNamespace(cluster=cluster, state={}))
+    cancelled = [(asked["action"], asked["jobs"], asked["remove"]) for asked in launcher.asked]
+    assert cancelled == [("cancel", [], True), ("cancel", ["7"], True), ("cancel", ["8"], False)]
+
+
+@pytest.fixture
+def alice(testbed_site):
+    return FacilityUser(User("alice"), classify("alice", testbed_site.identity.classes), ALICE.account)
+
+
+@pytest.fixture
+def running(backend):
+    """The backend with an empty database, and with what ends clusters that are to end."""
+    backend.db, backend.queue = DataManager(), Queue()
+    return backend
+
+
+class Queue:
+    """Takes clusters; those that are to end do so at once."""
+
+    def __init__(self):
+        self.clusters = []
+
+    def put(self, cluster):
+        self.clusters.append(cluster)
+        if cluster.target == JobStatus.FAILED:
+            cluster.shutdown.set()
+
+
+OPTIONS = {"conda_env": "/depot/cms/users/alice/c", "env": {"MINE": CANARY}}
+
+
+async def test_a_good_request_is_prepared_queued_and_seen_to_import(running, launcher, alice):
+    name = await running.start_cluster(alice, OPTIONS)
+    assert [asked["action"] for asked in launcher.asked] == ["prepare", "imports"]
+    assert [cluster.name for cluster in running.queue.clusters] == [name]
+    cluster = running.db.get_cluster(name)
+    assert (cluster.config.uid, cluster.config.gid) == (20001, 20000)
+    assert cluster.options["env"] == {}
+    assert CANARY not in json.dumps([cluster.options, dict(cluster.config)], default=str)
+
+
+@pytest.mark.parametrize("action", ["prepare", "imports"])
+@pytest.mark.parametrize("error", [Refusal("no"), LauncherError("broken"), OSError("no sudo")], ids=str)
+async def test_nothing_is_left_of_a_refused_cluster(running, launcher, alice, action, error):
+    launcher.answers[action] = error
+    with pytest.raises((Refusal, OSError), match=str(error)):
+        await running.start_cluster(alice, OPTIONS)
+    asked = [asked["action"] for asked in launcher.asked]
+    assert asked == (["prepare"] if action == "prepare" else ["prepare", "imports", "discard"])
+    assert running.db.name_to_cluster == running.db.id_to_cluster == {}
+    assert not running.db.username_to_clusters["alice"]
+    assert all(cluster.target == JobStatus.FAILED for cluster in running.queue.clusters)
+    with running.db.db.begin() as connection:
+        assert connection.execute(slurm_backend.clusters_table.select()).fetchall() == []
+
+
+@pytest.fixture
+def sudo(monkeypatch):
+    """The processes that were started; each ends with ``answer``."""
+    started = []
+
+    class Process:
+        answer = b'{"ok": true, "job": "7"}'
+
+        async def communicate(self, text):
+            started[-1]["input"] = json.loads(text)
+            return self.answer, b"sudo: no"
+
+    async def create(*command, **arguments):
+        started.append({"command": command, **arguments})
+        return Process()
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", create)
+    return started
+
+
+@pytest.mark.weakness(9, 10)
+async def test_users_act_by_sudo_without_a_shell_and_without_variables(backend, sudo, testbed_site):
+    await backend._act(cluster_of(testbed_site, ALICE), "cancel", jobs=["7"], remove=False)
+    (process,) = sudo
+    assert process["command"] == ("sudo", "-nHu", "alice", *slurm_backend.LAUNCHER)
+    assert slurm_backend.LAUNCHER[1:] == ("-I", "-m", "gateway.slurm.launcher")
+    assert process["env"] == {}
+    assert process["input"] == {
+        "action": "cancel",
+        "cluster": NAME,
+        "uid": 20001,
+        "gid": 20000,
+        "jobs": ["7"],
+        "remove": False,
+    }
+
+
+def test_answers_of_the_launcher():
+    assert read_answer("submit", b'{"ok": true, "job": "7"}', b"") == {"ok": True, "job": "7"}
+    with pytest.raises(Refusal, match="no pixi"):
+        read_answer("prepare", b'{"ok": false, "refusal": "no pixi.toml"}', b"")
+    with pytest.raises(LauncherError, match="'submit' failed: sbatch ended"):
+        read_answer("submit", b'{"ok": false, "error": "sbatch ended"}', b"")
+    with pytest.raises(LauncherError, match="did not answer to 'submit': sudo: a password"):
+        read_answer("submit", b"", b"sudo: a password is required")
 
 
 def test_server_keeps_clusters_over_a_restart(testbed_site):

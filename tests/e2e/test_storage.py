@@ -1,0 +1,182 @@
+"""Every cell of the user guide's storage table, for everybody who may use a back end."""
+
+import errno
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+
+import administration
+import notebooks
+import pytest
+from notebooks import Notebook, on_worker
+
+from gateway import users
+from gateway.site import Access, Backend, Volume
+from testbed import storage
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+SETTINGS = administration.SETTINGS
+PEOPLE = ("alice", "dave-cern", "erin-fnal")
+HOME = "/home"
+WORKER_CODE = """
+def read(path):
+    with open(path, "rb") as stream:
+        stream.read(1)
+
+def write(path):
+    with open(path, "x") as stream:
+        stream.write("results")
+
+def remove(path):
+    import os
+    os.remove(path)
+
+def error_of(action, path):
+    try:
+        action(path)
+    except OSError as error:
+        return error.errno
+    return None
+"""
+
+WithCluster = Callable[[str], Notebook]
+
+
+def user_class(person: str) -> str:
+    return users.classify(person, SETTINGS.identity.classes).name
+
+
+OPEN_TO = pytest.mark.parametrize(
+    ("backend", "person"),
+    [
+        pytest.param(backend, person, id=f"{backend}-{person}")
+        for backend in Backend
+        for person in PEOPLE
+        if user_class(person) in SETTINGS.gateway(backend).classes
+    ],
+    indirect=["backend"],
+    scope="session",
+)
+
+
+@pytest.fixture(scope="module")
+def with_cluster(backend: Backend, no_leftovers: None) -> Iterator[WithCluster]:
+    """Gives somebody's notebook with a cluster of one worker, the same for all tests here."""
+    opened: dict[str, Notebook] = {}
+    with ExitStack() as stack:
+
+        def given(person: str) -> Notebook:
+            if person not in opened:
+                kernel = stack.enter_context(Notebook(person))
+                kernel.snippet(f"connect-{backend.value}")
+                kernel.run(WORKER_CODE)
+                kernel.snippet("environment-variables")
+                kernel.run(notebooks.connect())
+                opened[person] = kernel
+            return opened[person]
+
+        yield given
+
+
+def error_on_worker(kernel: Notebook, action: str, path: str) -> int | None:
+    found: int | None = on_worker(kernel, f"error_of({action}, {path!r})")
+    return found
+
+
+def own_directory(volume: Volume, person: str) -> str:
+    """A directory of the volume in which the person may write, as far as owner and mode say."""
+    return {
+        "depot": "/depot/cms/users/alice" if person == "alice" else "/depot/cms/shared",
+        "work": f"/work/users/{person}",
+        "cvmfs": "/cvmfs/cms.cern.ch/shared",
+        "eos": f"/eos/purdue/store/user/{person}",
+    }[volume.name]
+
+
+@pytest.mark.weakness(21)
+@pytest.mark.parametrize("volume", SETTINGS.storage, ids=lambda volume: volume.name)
+@OPEN_TO
+def test_cell_of_the_table(person: str, volume: Volume, backend: Backend, with_cluster: WithCluster) -> None:
+    kernel = with_cluster(person)
+    access = volume.access_for(backend, user_class(person))
+    path = f"{own_directory(volume, person)}/by-{backend}-{person}.txt"
+    if access is Access.NONE:
+        assert on_worker(kernel, f"os.path.lexists({volume.path!r})") is False
+        return
+    assert error_on_worker(kernel, "read", f"{volume.path}/{volume.marker}") is None
+    if access is Access.READ_ONLY:
+        assert error_on_worker(kernel, "write", path) == errno.EROFS
+        return
+    assert error_on_worker(kernel, "write", path) is None
+    try:
+        assert owner_on_disk(volume, path) == expected_owner(volume, path, person)
+    finally:
+        assert error_on_worker(kernel, "remove", path) is None
+
+
+def on_disk(volume: Volume, path: str) -> Path:
+    return storage.volume_directory(volume) / PurePosixPath(path).relative_to(volume.path)
+
+
+def owner_on_disk(volume: Volume, path: str) -> tuple[int, int]:
+    found = on_disk(volume, path).stat()
+    return found.st_uid, found.st_gid
+
+
+def expected_owner(volume: Volume, path: str, person: str) -> tuple[int, int]:
+    """Uid and gid of the account; in directories that hand their group on, the group is the directory's."""
+    uid, gid, _ = administration.directory_identity(administration.account_name(person))
+    directory = on_disk(volume, path).parent.stat()
+    return uid, directory.st_gid if directory.st_mode & stat.S_ISGID else gid
+
+
+@OPEN_TO
+def test_there_is_no_home(person: str, with_cluster: WithCluster) -> None:
+    kernel = with_cluster(person)
+    assert on_worker(kernel, f"os.path.exists('{HOME}/{person}')") is False
+    assert kernel.run(f"client.run_on_scheduler(lambda: os.path.exists('{HOME}/{person}'))") is False
+
+
+@pytest.mark.weakness(21)
+def test_nothing_else_of_eos_is_there(with_cluster: WithCluster) -> None:
+    assert on_worker(with_cluster("alice"), "os.listdir('/eos')") == ["purdue"]
+
+
+def test_private_directories_stay_private(backend: Backend, with_cluster: WithCluster) -> None:
+    private = {
+        volume.name: own_directory(volume, "alice")
+        for volume in SETTINGS.storage
+        if volume.access_for(backend, "purdue") is Access.READ_WRITE
+    }
+    assert "depot" in private
+    bob = with_cluster("bob")
+    for path in private.values():
+        assert error_on_worker(bob, "os.listdir", path) == errno.EACCES
+        assert error_on_worker(with_cluster("alice"), "os.listdir", path) is None
+
+
+def test_scheduler_sees_what_workers_see(backend: Backend, with_cluster: WithCluster) -> None:
+    kernel = with_cluster("alice")
+    kernel.run(f"""
+def mounts():
+    import os
+    paths = {[volume.path for volume in SETTINGS.storage]!r}
+    return {{path: os.statvfs(path).f_flag & os.ST_RDONLY for path in paths if os.path.exists(path)}}
+""")
+    assert kernel.run("client.run_on_scheduler(mounts)") == on_worker(kernel, "mounts()")
+
+
+@pytest.mark.parametrize("backend", [Backend.KUBERNETES], indirect=True, ids=str, scope="session")
+def test_missing_mount_fails_with_that_reason(backend: Backend, with_cluster: WithCluster) -> None:
+    """An empty directory in place of a volume is what a node has whose mount was lost."""
+    (work,) = (volume for volume in SETTINGS.storage if volume.name == "work")
+    marker = storage.volume_directory(work) / str(work.marker)
+    kernel = with_cluster("alice")
+    marker.rename(marker.with_name("moved"))
+    try:
+        with pytest.raises(notebooks.CellError, match=r"The storage with /work/\.mounted is not mounted"):
+            kernel.run(notebooks.new_cluster({"pixi_project": notebooks.PIXI_PROJECT}, name="other"))
+    finally:
+        marker.with_name("moved").rename(marker)

@@ -1,0 +1,83 @@
+"""Environments on disk, and plans for them."""
+
+import sys
+import venv
+from pathlib import Path
+
+from gateway.preflight import MODULES, Plan
+
+ENTRY = """\
+import json
+import os
+import sys
+
+with open(os.environ["RECORD"], "w") as record:
+    json.dump(
+        {
+            "argv": sys.argv[1:],
+            "environ": {name.hex(): value.hex() for name, value in os.environb.items()},
+            "path": sys.path,
+        },
+        record,
+    )
+"""
+"""What the fake ``dask`` does: tell what it was started with."""
+
+
+def project(directory: Path, *names: str) -> Path:
+    """A Pixi project with environments, of which each can start Python."""
+    directory.mkdir()
+    (directory / "pixi.toml").touch()
+    for name in names:
+        interpreter(directory / ".pixi" / "envs" / name)
+    return directory
+
+
+def interpreter(prefix: Path) -> Path:
+    """An environment that has Python, and nothing else."""
+    (prefix / "bin").mkdir(parents=True)
+    (prefix / "bin" / "python").symlink_to(sys.executable)
+    return prefix
+
+
+def script(prefix: Path, text: str) -> Path:
+    """An environment with a script as interpreter."""
+    (prefix / "bin").mkdir(parents=True)
+    python = prefix / "bin" / "python"
+    python.write_text(f"#!/bin/sh\n{text}\n")
+    python.chmod(0o755)
+    return prefix
+
+
+def environment(prefix: Path, **modules: str) -> Path:
+    """An environment with Python and modules of that content, each as a package."""
+    venv.EnvBuilder(symlinks=True).create(prefix)
+    (packages,) = (prefix / "lib").glob("python*/site-packages")
+    for name, content in modules.items():
+        (packages / name).mkdir()
+        (packages / name / "__init__.py").write_text(content)
+    return prefix
+
+
+def complete(prefix: Path) -> Path:
+    """An environment with all that scheduler and workers need, in appearance."""
+    environment(prefix, **dict.fromkeys(MODULES, ""))
+    (packages,) = (prefix / "lib").glob("python*/site-packages")
+    (packages / "dask" / "__main__.py").write_text(ENTRY)
+    return prefix
+
+
+def plan(visible: Path, path: Path, name: str | None = None, **changed: object) -> Plan:
+    """A plan for the environment of that name of a project, or for a Conda environment."""
+    made = Plan(
+        option="conda_env" if name is None else "pixi_project",
+        path=str(path),
+        prefix=str(path if name is None else path / ".pixi" / "envs" / name),
+        name=name,
+        visible=[str(visible)],
+        markers=[],
+        workers="SLURM workers",
+        advice="put it under /depot/cms.",
+        variables="",
+    )
+    return made._replace(**changed)

@@ -1,0 +1,42 @@
+"""What code does in a process of a user, because tests may run as root, who may do everything."""
+
+import os
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+NOBODY = 65534
+
+
+def as_user(function: Callable[..., Any], *arguments: Any, uid: int = NOBODY, gid: int = NOBODY) -> Any:
+    """What a function returns in a process of that account, or here where tests don't run as root.
+
+    Raises what the function raises.
+    """
+    if os.getuid() != 0:
+        return function(*arguments)
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        _run(writer, uid, gid, function, arguments)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        answer = stream.read()
+    os.waitpid(process, 0)
+    error, value = pickle.loads(answer)
+    if error is not None:
+        raise error
+    return value
+
+
+def _run(writer: int, uid: int, gid: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+        answer = pickle.dumps((None, function(*arguments)))
+    except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
+        answer = pickle.dumps((error, None))
+    with os.fdopen(writer, "wb") as stream:
+        stream.write(answer)
+    os._exit(0)
