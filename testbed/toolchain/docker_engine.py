@@ -26,6 +26,9 @@ STARTED = STATE / "dockerd.pid"
 """The process id of the engine that :func:`ensure` has started by itself."""
 LOG = LOGS / "dockerd.log"
 NAMESPACES = Path("/run/docker/netns")
+INTERFACES = Path("/sys/class/net")
+BRIDGE = re.compile(r"docker0|br-[0-9a-f]{12}")
+"""The names that Docker gives to its networks' bridges."""
 ADMINISTRATORS_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -136,6 +139,29 @@ def _remove_leftovers() -> None:
     if CONTAINERD_SOCKET.is_socket() and not _accepts(CONTAINERD_SOCKET):
         process.say(f"removing {CONTAINERD_SOCKET}: nobody listens on it")
         CONTAINERD_SOCKET.unlink()
+    _unmount_namespaces()
+    _disconnect_dead_containers()
+
+
+def _disconnect_dead_containers() -> None:
+    """Take the interfaces of containers that died with their engine off its bridges.
+
+    The kernel keeps a dead container's network, with its addresses, for as long as one of its sockets waits to tell a
+    peer that it has closed: up to two minutes, in which it answers for the container that has those addresses next.
+    """
+    links = links_of_containers(INTERFACES)
+    if links:
+        debian.ensure_programs(("ip",), ("iproute2",), "ip is not installed")
+    for link in links:
+        process.say(f"removing {link}: its container died with the engine")
+        # Together with the namespace that has just been unmounted it may go by itself.
+        process.succeeds(["ip", "link", "delete", link])
+
+
+def links_of_containers(interfaces: Path) -> list[str]:
+    """Names of the interfaces that are ports of Docker's bridges, as ``/sys/class/net`` has them."""
+    masters = {path.name: path / "master" for path in interfaces.iterdir()}
+    return sorted(name for name, master in masters.items() if BRIDGE.fullmatch(master.resolve().name))
 
 
 def pid_file_is_valid(text: str, program: str, name_of: Callable[[int], str | None]) -> bool:

@@ -179,3 +179,14 @@ def test_nothing_is_installed_when_the_programs_are_there(monkeypatch: pytest.Mo
 )
 def test_a_pid_file_is_valid_only_for_its_program(text: str, name: str | None, valid: bool) -> None:
     assert docker_engine.pid_file_is_valid(text, "dockerd", lambda _: name) is valid
+
+
+def test_links_of_containers_are_the_ports_of_docker_s_bridges(tmp_path: Path) -> None:
+    masters = {"veth0": "br-295d23b1ddfb", "veth1": "docker0", "veth2": "br0", "eth0": None}
+    for bridge in ("br-295d23b1ddfb", "docker0", "br0"):
+        (tmp_path / bridge).mkdir()
+    for link, master in masters.items():
+        (tmp_path / link).mkdir()
+        if master:
+            (tmp_path / link / "master").symlink_to(f"../{master}")
+    assert docker_engine.links_of_containers(tmp_path) == ["veth0", "veth1"]
