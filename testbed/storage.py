@@ -43,6 +43,13 @@ class Environment:
     """Where it is, as workers see it."""
     history: str
     """What ``conda-meta/history`` says."""
+    packages: str = "environment"
+    """What is installed: the locked list ``requirements/NAME.txt``."""
+
+    @property
+    def key(self) -> str:
+        """Digest of what it is made from."""
+        return content.digest(wheels.wheelhouse(self.packages).key, BASE.digest, _RECIPE)
 
 
 def volume_directory(volume: site.Volume) -> Path:
@@ -153,6 +160,7 @@ _PIXI_PROJECTS: Mapping[str, tuple[str, ...]] = {
     "/work/pixi/global": ("default",),
 }
 _CONDA_ENVIRONMENT = "/depot/cms/conda/analysis"
+_OLDER_CONDA_ENVIRONMENT = "/depot/cms/conda/older"
 
 
 def _pixi_manifest(names: tuple[str, ...]) -> str:
@@ -173,28 +181,26 @@ def environments() -> list[Environment]:
             for project, names in _PIXI_PROJECTS.items()
             for name in names
         ),
-        Environment(_CONDA_ENVIRONMENT, f"# cmd: conda create --prefix {_CONDA_ENVIRONMENT} dask-gateway\n"),
+        *(
+            Environment(prefix, f"# cmd: conda create --prefix {prefix} dask-gateway\n", packages)
+            for prefix, packages in ((_CONDA_ENVIRONMENT, "environment"), (_OLDER_CONDA_ENVIRONMENT, "older"))
+        ),
     ]
 
 
 def ensure_environments() -> None:
     """Make the users' environments at the paths where they are used, with the Python that pods and nodes have."""
     testbed = site.load(SITE)
-    packages = wheels.wheelhouse("environment")
-    key = content.digest(packages.key, BASE.digest, _RECIPE)
     wanted = [
         environment
         for environment in environments()
-        if _text(_on_machine(f"{environment.prefix}/{STAMP}", testbed)) != key
+        if _text(_on_machine(f"{environment.prefix}/{STAMP}", testbed)) != environment.key
     ]
     process.say(f"{len(wanted)} environments have to be made")
-    if not wanted:
-        return
-    wheelhouse = packages.make()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         # Each in a copy of this context, in which output goes to the running step's log.
         done = [
-            pool.submit(contextvars.copy_context().run, _make_environment, environment, key, wheelhouse, testbed)
+            pool.submit(contextvars.copy_context().run, _make_environment, environment, testbed)
             for environment in wanted
         ]
     for future in done:
@@ -213,12 +219,12 @@ printf %s "$4" > "$1/$3"
 """
 
 
-def _make_environment(environment: Environment, key: str, wheelhouse: Path, testbed: site.Site) -> None:
+def _make_environment(environment: Environment, testbed: site.Site) -> None:
     _in_container(
         BASE.ensure(),
         testbed,
-        ["sh", "-e", "-s", environment.prefix, environment.history, STAMP, key],
-        volumes={wheelhouse: "/wheels:ro"},
+        ["sh", "-e", "-s", environment.prefix, environment.history, STAMP, environment.key],
+        volumes={wheels.wheelhouse(environment.packages).make(): "/wheels:ro"},
         standard_input=_RECIPE,
     )
 

@@ -15,6 +15,8 @@ from testbed import guide, notebook
 KERNEL = Path(__file__).with_name("kernel.py").read_text()
 PIXI_PROJECT = "/depot/cms/projects/analysis"
 CONDA_ENVIRONMENT = "/depot/cms/conda/analysis"
+SMALL = {"pixi_project": PIXI_PROJECT, "worker_memory": 1}
+"""Options of a cluster of which many fit into the testbed's Kubernetes node, which has the machine's memory."""
 CELL_SECONDS = 150
 """Longer than a cluster may take to start or fail (user guide, section 5)."""
 
@@ -30,7 +32,7 @@ class CellError(Exception):
 class Notebook:
     """A kernel in the notebook container, run as a person. Leaving the context ends it as a user's would end."""
 
-    def __init__(self, person: str, extra: Mapping[str, str | None] | None = None) -> None:
+    def __init__(self, person: str, extra: Mapping[str, str | None] | None = None, python: str = "python") -> None:
         self.person = person
         self._paths = {
             guide.PIXI_PROJECT: PIXI_PROJECT,
@@ -40,7 +42,7 @@ class Notebook:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in __exit__
         self._session = notebook.Session(person, extra)
         self._process = subprocess.Popen(
-            self._session.command(["python", "-c", KERNEL]),
+            self._session.command([python, "-c", KERNEL]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
