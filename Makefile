@@ -46,8 +46,9 @@ lint: .venv/ready ## ruff, mypy, ansible-lint, site files, JSON schema
 
 ##@ Maintenance
 .PHONY: bench format schema lock
-bench: .venv/ready ## Time the testbed's own commands; COLD=1 begins without caches and images
+bench: .venv/ready ## Time the testbed's own commands, then the gateways; COLD=1 begins without caches and images
 	@.venv/bin/python -m testbed.bench $(if $(COLD),--cold)
+	@.venv/bin/python -m testbed.bench_gateway
 format: .venv/ready ## Format the Python code
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
@@ -58,7 +59,7 @@ COMPILE = .venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url
 lock: .venv/ready ## Lock all requirements anew, with hashes
 	@$(COMPILE) pyproject.toml --output-file requirements/gateway.txt
 	@$(COMPILE) pyproject.toml --group pyproject.toml:development --output-file requirements/development.txt
-	@for group in bootstrap environment hub traefik; do \
+	@for group in bootstrap environment older hub traefik; do \
 		$(COMPILE) --group pyproject.toml:$$group --output-file requirements/$$group.txt || exit 1; done
 
 .venv/ready: requirements/bootstrap.txt requirements/development.txt
