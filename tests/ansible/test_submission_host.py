@@ -1,6 +1,8 @@
 """The submission host of the testbed, as the play leaves it: nothing left to do, and no right too many."""
 
+import json
 import subprocess
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -29,8 +31,8 @@ def on_host(*command: str, user: str = "root", standard_input: str = "") -> subp
 
 
 @pytest.fixture(scope="module")
-def launcher() -> str:
-    return f"{site().slurm.install_directory}/bin/dask-gateway-jobqueue-launcher"
+def launcher() -> list[str]:
+    return [f"{site().slurm.install_directory}/bin/python", "-I", "-m", "gateway.slurm.launcher"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,34 +63,71 @@ def test_directory_accounts_are_known() -> None:
         assert set(on_host("id", "-Gn", account.name).stdout.split()) == groups
 
 
-def test_gateway_may_run_the_launcher_as_a_member(launcher: str) -> None:
-    answer = on_host("sudo", "-nHu", "alice", launcher, user=site().slurm.system_user)
+def test_gateway_may_run_the_launcher_as_a_member(launcher: list[str]) -> None:
+    answer = on_host("sudo", "-nHu", "alice", *launcher, user=site().slurm.system_user)
     # The launcher's own answer to an empty request.
     assert answer.returncode == 0
-    assert '"ok": false' in answer.stdout
+    assert json.loads(answer.stdout)["ok"] is False
 
 
+@pytest.mark.weakness(9)
 @pytest.mark.parametrize(
-    ("account", "arguments"),
+    ("account", "change"),
     [
-        ("alice", ["/usr/bin/id"]),
-        ("alice", ["{launcher}", "argument"]),
-        ("root", ["{launcher}"]),
-        ("paf0001", ["{launcher}"]),
+        ("alice", lambda _: ["/usr/bin/id"]),
+        ("alice", lambda command: [*command, "argument"]),
+        ("alice", lambda command: [command[0], "-c", "print()"]),
+        ("alice", lambda command: [*command[:3], "gateway.site", "schema"]),
+        ("alice", lambda command: [command[0], *command[2:]]),
+        ("root", lambda command: command),
+        ("paf0001", lambda command: command),
     ],
-    ids=["another command", "an argument", "as root", "as somebody outside of the groups"],
+    ids=[
+        "another command",
+        "an argument",
+        "any code",
+        "another module",
+        "the user's own modules",
+        "as root",
+        "as somebody outside of the groups",
+    ],
 )
-def test_gateway_may_nothing_else(launcher: str, account: str, arguments: list[str]) -> None:
-    command = [word.format(launcher=launcher) for word in arguments]
-    answer = on_host("sudo", "-nHu", account, *command, user=site().slurm.system_user)
+def test_gateway_may_nothing_else(launcher: list[str], account: str, change: Callable[[list[str]], list[str]]) -> None:
+    answer = on_host("sudo", "-nHu", account, *change(launcher), user=site().slurm.system_user)
     assert answer.returncode == 1
     assert "password is required" in answer.stderr
 
 
-def test_others_may_not_run_the_launcher_as_somebody_else(launcher: str) -> None:
-    assert on_host("sudo", "-nHu", "alice", launcher, user="bob").returncode == 1
+def test_others_may_not_run_the_launcher_as_somebody_else(launcher: list[str]) -> None:
+    assert on_host("sudo", "-nHu", "alice", *launcher, user="bob").returncode == 1
 
 
+@pytest.mark.weakness(3, 11)
+@pytest.mark.parametrize(("uid", "gid"), [(0, 0), (20002, 20000), (20001, 21001)])
+def test_launcher_acts_only_as_who_the_gateway_means(launcher: list[str], uid: int, gid: int) -> None:
+    request = json.dumps({"action": "discard", "cluster": "0" * 32, "uid": uid, "gid": gid})
+    answer = on_host("sudo", "-nHu", "alice", *launcher, user=site().slurm.system_user, standard_input=request)
+    assert "this machine gives the account the uid 20001" in json.loads(answer.stdout)["error"]
+
+
+def test_variables_of_the_gateway_do_not_reach_the_launcher(launcher: list[str]) -> None:
+    """A module of the standard library's name, where PYTHONPATH would find it first."""
+    directory = on_host("mktemp", "--directory").stdout.strip()
+    on_host("chmod", "755", directory)
+    on_host("tee", f"{directory}/json.py", standard_input="raise SystemExit('not the standard library')")
+    command = ["env", f"PYTHONPATH={directory}", *launcher]
+    as_alice = ["env", f"PYTHONPATH={directory}", "sudo", "-nHu", "alice", *launcher]
+    try:
+        for arguments in (command, as_alice):
+            answer = on_host(*arguments, user=site().slurm.system_user, standard_input="{}")
+            assert "actions are" in json.loads(answer.stdout)["error"]
+        without_isolation = [word for word in command if word != "-I"]
+        assert "not the standard library" in on_host(*without_isolation, user=site().slurm.system_user).stderr
+    finally:
+        on_host("rm", "-r", directory)
+
+
+@pytest.mark.weakness(13)
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
@@ -96,6 +135,7 @@ def test_others_may_not_run_the_launcher_as_somebody_else(launcher: str) -> None
         ("/etc/dask-gateway-secrets/proxy-token.env", "600 root"),
         ("/etc/dask-gateway-secrets/encryption-keys.env", "600 root"),
         ("/etc/munge/munge.key", "400 munge"),
+        ("/etc/dask-gateway/launcher.json", "644 root"),
         ("{state}", "700 {user}"),
     ],
 )

@@ -61,7 +61,7 @@ def running(backend: Backend, no_leftovers: None) -> Iterator[Running]:
     env = {**ODD, **LEFT_OUT, **HARMFUL, "CANARY": secret, "PATH": "/opt/mine/bin:/usr/bin:/bin"}
     with Notebook("alice") as kernel:
         kernel.snippet(f"connect-{backend.value}")
-        name = kernel.run(notebooks.new_cluster({"pixi_project": notebooks.PIXI_PROJECT, "env": env}))
+        name = kernel.run(notebooks.new_cluster({**notebooks.SMALL, "env": env}))
         kernel.run(notebooks.connect())
         yield Running(kernel, name, secret)
 
@@ -111,7 +111,7 @@ def place():
 def test_an_external_user_is_found_under_the_jupyterhub_name(backend: Backend, no_leftovers: None) -> None:
     with Notebook("dave-cern") as kernel:
         kernel.snippet(f"connect-{backend.value}")
-        kernel.snippet("custom-environment")
+        kernel.run("import os\n" + notebooks.new_cluster(f"**{notebooks.SMALL}, env=dict(os.environ)"))
         kernel.run(notebooks.connect() + "\nimport getpass, pwd")
         assert on_worker(kernel, "(getpass.getuser(), pwd.getpwuid(os.getuid()).pw_name)") == ["dave-cern", "dave-cern"]
 
@@ -119,7 +119,7 @@ def test_an_external_user_is_found_under_the_jupyterhub_name(backend: Backend, n
 def test_without_env_workers_have_a_path(backend: Backend, no_leftovers: None) -> None:
     with Notebook("alice") as kernel:
         kernel.snippet(f"connect-{backend.value}")
-        kernel.snippet("create-pixi")
+        kernel.run(notebooks.new_cluster(notebooks.SMALL))
         kernel.run(notebooks.connect())
         path = on_worker(kernel, "os.environ['PATH']")
     assert path == f"{notebooks.PIXI_PROJECT}/.pixi/envs/default/bin:/usr/local/bin:/usr/bin:/bin"
@@ -235,7 +235,7 @@ def test_the_secret_belongs_to_the_cluster(backend: Backend, running: Running) -
 def test_values_are_gone_with_the_cluster(backend: Backend, administrator: Administrator, no_leftovers: None) -> None:
     with Notebook("alice") as kernel:
         kernel.snippet(f"connect-{backend.value}")
-        name = kernel.run(notebooks.new_cluster({"pixi_project": notebooks.PIXI_PROJECT, "env": {"A": "b"}}))
+        name = kernel.run(notebooks.new_cluster({**notebooks.SMALL, "env": {"A": "b"}}))
         kept = {Backend.KUBERNETES: "secret", Backend.SLURM: "folder"}[backend]
         assert kept in administrator.pieces(name)
         kernel.snippet("shutdown")
@@ -247,7 +247,7 @@ def test_values_are_gone_with_the_cluster(backend: Backend, administrator: Admin
 def test_logs_outlive_the_cluster(backend: Backend, no_leftovers: None) -> None:
     with Notebook("alice") as kernel:
         kernel.snippet(f"connect-{backend.value}")
-        name = kernel.run(notebooks.new_cluster({"pixi_project": notebooks.PIXI_PROJECT}))
+        name = kernel.run(notebooks.new_cluster(notebooks.SMALL))
         kernel.snippet("shutdown")
         until("the cluster is gone", lambda: not SlurmAdministrator().pieces(name), seconds=60, pause_seconds=1)
         place = SETTINGS.slurm.staging_directory.format(username="alice")

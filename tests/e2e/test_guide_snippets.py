@@ -199,14 +199,15 @@ def test_somebody_without_account_is_refused(open_notebook: OpenNotebook) -> Non
     assert "mallory" in refused.value.message
 
 
-def test_cern_user(backend: Backend, open_notebook: OpenNotebook) -> None:
+@pytest.mark.parametrize("snippet", ["environment-variables", "custom-environment"])
+def test_cern_user(snippet: str, backend: Backend, open_notebook: OpenNotebook) -> None:
     dave = open_notebook("dave-cern")
     if "cern" not in SITE.gateway(backend).classes:
         with pytest.raises(CellError) as refused:
-            dave.snippet("create")
+            dave.snippet(snippet)
         assert SITE.gateway(backend).refusal in refused.value.message
         return
-    dave.snippet("custom-environment")
+    dave.snippet(snippet)
     dave.run("cluster.scale(1)\nclient = cluster.get_client()\nclient.wait_for_workers(1, timeout=120)")
     assert identities(dave) == [expected_identity("dave-cern")] * 2
     assert on_workers(dave, "lambda: os.environ['X509_USER_PROXY']") == [notebooks.proxy_path("dave-cern")]

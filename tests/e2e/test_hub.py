@@ -31,12 +31,12 @@ def test_token_says_whose_it_is_and_no_more() -> None:
     assert ask("users", hub.token("alice")).status_code == 403
 
 
-def test_gateways_learn_pool_accounts() -> None:
+def test_gateways_learn_the_accounts_that_the_hub_lends() -> None:
     token = (SECRETS / "hub-token").read_text()
     known = {person.name: ask(f"users/{person.name}", token).json()["auth_state"] for person in people.load().people}
     assert known["alice"] == {}
     assert known["dave-cern"] == {"uid": 30001, "gid": 30000}
-    assert known["erin-fnal"] == {"uid": 30002, "gid": 30000}
+    assert known["erin-fnal"] == {}
 
 
 def test_nobody_gets_a_server_here() -> None:

@@ -72,7 +72,7 @@ def with_cluster(backend: Backend, no_leftovers: None) -> Iterator[WithCluster]:
                 kernel = stack.enter_context(Notebook(person))
                 kernel.snippet(f"connect-{backend.value}")
                 kernel.run(WORKER_CODE)
-                kernel.snippet("environment-variables")
+                kernel.run("import os\n" + notebooks.new_cluster(f"**{notebooks.SMALL}, env=dict(os.environ)"))
                 kernel.run(notebooks.connect())
                 opened[person] = kernel
             return opened[person]
@@ -177,6 +177,6 @@ def test_missing_mount_fails_with_that_reason(backend: Backend, with_cluster: Wi
     marker.rename(marker.with_name("moved"))
     try:
         with pytest.raises(notebooks.CellError, match=r"The storage with /work/\.mounted is not mounted"):
-            kernel.run(notebooks.new_cluster({"pixi_project": notebooks.PIXI_PROJECT}, name="other"))
+            kernel.run(notebooks.new_cluster(notebooks.SMALL, name="other"))
     finally:
         marker.with_name("moved").rename(marker)

@@ -1,0 +1,46 @@
+"""While the directory does not answer: whoever the gateway knows goes on working, others are told to try again."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import notebooks
+import pytest
+from notebooks import CellError, Notebook, on_worker
+
+from gateway.site import Backend
+from testbed import directory, docker, process
+from testbed.waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def outage(backend: Backend, no_leftovers: None) -> Iterator[None]:
+    """The directory takes connections and never answers; alice has been here before."""
+    with Notebook("alice") as kernel:
+        kernel.snippet(f"connect-{backend.value}")
+        kernel.run("gateway.list_clusters()")
+    with ExitStack() as stack:
+        process.run(["docker", "pause", directory.CONTAINER])
+        stack.callback(until, "the directory answers", answers, seconds=30)
+        stack.callback(process.run, ["docker", "unpause", directory.CONTAINER])
+        yield
+
+
+def answers() -> bool:
+    return bool(docker.execute(directory.CONTAINER, ["ldapwhoami", *directory.LOCAL]))
+
+
+def test_who_was_seen_recently_works_on(backend: Backend, outage: None) -> None:
+    with Notebook("alice") as kernel:
+        kernel.snippet(f"connect-{backend.value}")
+        kernel.run(notebooks.new_cluster(notebooks.SMALL))
+        kernel.run(notebooks.connect())
+        assert on_worker(kernel, "os.getuid()") == 20001
+
+
+def test_others_are_told_to_try_again(backend: Backend, outage: None) -> None:
+    with Notebook("mallory") as kernel:
+        kernel.snippet(f"connect-{backend.value}")
+        with pytest.raises(CellError, match="can't be looked up now"):
+            kernel.run("gateway.list_clusters()")
