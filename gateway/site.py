@@ -320,6 +320,8 @@ class KubernetesGateway(Gateway):
     quota: Quota
     limit_range: LimitRange
     user_total: UserTotal
+    user_total_by_class: dict[Name, UserTotal] = {}
+    """For classes of users with a total of their own."""
     placement: Placement = Placement()
     directory_addresses: dict[HostName, IpAddress] = {}
     """Host names that the namespace's pods resolve to fixed addresses (``hostAliases``)."""
