@@ -191,6 +191,8 @@ class KubernetesGateway(pulumi.ComponentResource):
                     },
                     {"api_groups": [""], "resources": ["secrets"], "verbs": ["create", "delete"]},
                     {"api_groups": [""], "resources": ["services"], "verbs": ["create"]},
+                    # Why a pod does not start: mounts are told of in events only.
+                    {"api_groups": [""], "resources": ["events"], "verbs": ["list"]},
                 ],
                 resources=PYTHON_RESOURCES,
                 # Two controllers at once would make pods twice: it elects no leader.

@@ -16,11 +16,11 @@ from kubernetes_asyncio import client
 from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Unicode
 
-from gateway import directory, pool
+from gateway import directory, middleware, pool, quota, users
 from gateway.auth import FacilityUser
-from gateway.backend import FacilityBackend
+from gateway.backend import FacilityBackend, Prepared
 from gateway.errors import Refusal
-from gateway.kubernetes import connection, names
+from gateway.kubernetes import connection, holdings, names
 from gateway.kubernetes.config import cluster_config, secret_content
 from gateway.kubernetes.informers import cluster_informer
 from gateway.kubernetes.pool import ConfigMapHolders
@@ -29,6 +29,8 @@ from gateway.site import AccountSource, Backend
 from gateway.users import Account
 
 GROUP = "gateway.dask.org"
+WISHES = {"scale": "count", "adapt": "maximum"}
+"""Last part of an API path -> the number of workers in its request."""
 PLURAL = "daskclusters"
 NOT_FOUND = 404
 FIRST_ACT_SECONDS = 8.0
@@ -63,6 +65,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         Upstream's own method can't be reused: it starts a cluster-wide informer (dask/dask-gateway#661).
         """
         self.setup_requests(app)
+        app.middlewares.append(self._tell_of_room)
         await UpstreamBackend.setup(self, app)
         self.api_client = await connection.open_client()
         self.core_client = client.CoreV1Api(api_client=self.api_client)
@@ -80,6 +83,21 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         await self.informer.start()
         self.sync_task = asyncio.ensure_future(self.sync_clusters_loop())
 
+    @web.middleware
+    async def _tell_of_room(self, request: web.Request, handler: middleware.Handler) -> web.StreamResponse:
+        """Add to the answer to a wish for workers how much of it the user's total leaves room for.
+
+        Upstream's routes know bounds of one cluster only, and cut the wish down to them (dask/dask-gateway#313).
+        """
+        response = await handler(request)
+        wanted = WISHES.get(request.path.rpartition("/")[2])
+        if wanted is None or request.method != "POST" or response.status != web.HTTPOk.status_code:
+            return response
+        count = (await request.json()).get(wanted)
+        name = request.match_info.get("cluster_name", "")
+        advice = self.advice_of_scaling(name, count) if isinstance(count, int) else None
+        return response if advice is None else web.json_response({"ok": False, "msg": advice})
+
     def cluster_config(self, request: ClusterRequest) -> dict[str, Any]:
         """See :func:`gateway.kubernetes.config.cluster_config`."""
         return cluster_config(self.site, request)
@@ -96,6 +114,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         Raises :class:`Refusal`; nothing is left then.
         """
         prepared = await self.prepare(user, cluster_options)
+        self._check_room(user, prepared)
         if user.user_class.account is AccountSource.POOL:
             await self.holders.hold(prepared.request.account.uid, user.name)
         cluster = await self.custom_client.create_namespaced_custom_object(
@@ -114,6 +133,29 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
             await self._delete(name)
             raise
         return name
+
+    def _check_room(self, user: FacilityUser, prepared: Prepared) -> None:
+        """Raises :class:`Refusal` for a user whose total does not even leave room for a scheduler."""
+        total = quota.Amount.of_total(holdings.total_of(self.site.kubernetes, user.user_class.name))
+        held = holdings.held(self.informer.cache.values(), user.name)
+        scheduler = holdings.role_amount(prepared.config.to_dict(), "scheduler")
+        if not (total - quota.sum_of(held.values())).covers(scheduler):
+            raise Refusal(quota.refusal(scheduler, held, total))
+
+    def advice_of_scaling(self, cluster_name: str, wanted: int) -> str | None:
+        """What the user is told whose total leaves no room for so many workers of a cluster; None if it does.
+
+        The wish is the scheduler's and stays: the controller fulfils it when the user frees room.
+        """
+        cluster = self.informer.get(cluster_name)
+        if cluster is None:
+            return None
+        username = cluster["spec"]["username"]
+        user_class = users.classify(username, self.site.identity.classes)
+        total = quota.Amount.of_total(holdings.total_of(self.site.kubernetes, user_class.name))
+        held = holdings.held(self.informer.cache.values(), username)
+        grant = holdings.grant(cluster, wanted, held, total)
+        return quota.trimmed(wanted, grant, held, total) if grant < wanted else None
 
     async def _hand_over_variables(self, cluster: Mapping[str, Any], request: ClusterRequest) -> None:
         """Put the user's variables into a Secret that goes with the cluster, then let the controller begin."""

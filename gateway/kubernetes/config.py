@@ -56,6 +56,9 @@ def controller_config(site: Site) -> Config:
     config.KubeController.address = f":{names.API_PORT}"
     config.KubeController.minimum_uid = site.identity.minimum_uid
     config.KubeController.minimum_gid = site.identity.minimum_gid
+    config.FacilityKubeController.start_seconds = gateway.timeouts.start_seconds
+    config.FacilityKubeController.lifetime_seconds = gateway.timeouts.lifetime_seconds
+    config.FacilityKubeController.user_totals = {"": gateway.user_total, **gateway.user_total_by_class}
     config.KubeController.api_url = names.api_url(gateway)
     config.KubeController.proxy_web_entrypoint = names.WEB_ENTRYPOINT
     config.KubeController.proxy_tcp_entrypoint = names.SCHEDULER_ENTRYPOINT

@@ -1,30 +1,45 @@
-"""The controller: upstream's, but it watches only its own namespace and EndpointSlices instead of Endpoints."""
+"""The controller: upstream's in its own namespace only, with bounds of time and of what a user may hold."""
 
 import asyncio
-import collections
+import functools
+import json
 import signal
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
-from dask_gateway_server.backends.kubernetes.controller import ClusterInfo, KubeController, get_container_status
-from dask_gateway_server.backends.kubernetes.utils import Informer, RateLimitedClient, k8s_timestamp
-from dask_gateway_server.utils import AccessLogger, RateLimiter, TaskPool
+from dask_gateway_server.backends.kubernetes.controller import KubeController, get_container_state
+from dask_gateway_server.backends.kubernetes.utils import (
+    Informer,
+    RateLimitedClient,
+    k8s_timestamp,
+    parse_k8s_timestamp,
+)
+from dask_gateway_server.utils import AccessLogger, FrozenAttrDict, RateLimiter, TaskPool, timestamp
 from dask_gateway_server.workqueue import Backoff, WorkQueue
 from kubernetes_asyncio import client
 from kubernetes_asyncio.client.rest import ApiException
-from traitlets import Integer, Unicode
+from traitlets import Dict, Integer, Unicode
 
-from gateway import preflight
-from gateway.kubernetes import connection, names
+from gateway import quota
+from gateway.kubernetes import connection, holdings, names, reasons
 from gateway.kubernetes.config import with_variables
+from gateway.kubernetes.holdings import OVER
 from gateway.kubernetes.informers import cluster_informer
+from gateway.kubernetes.ledger import ENDED, Entry, Ledger, State, entry_of
+from gateway.kubernetes.ledger import OVER as POD_OVER
+from gateway.kubernetes.names import SCHEDULER_COMPONENT, WORKER_COMPONENT
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 """Kubernetes puts it on each EndpointSlice; the slice's own name is made up."""
 NOT_FOUND = 404
-ENDED = ("Stopped", "Failed")
-"""Phases of clusters that are over."""
+CONFLICT = 409
+UNAVAILABLE = 503
+PRESENT = (State.CREATING, State.WAITING, State.RUNNING)
+"""States of the workers that a cluster has or is about to have."""
+FORGET_SECONDS = 60
+"""How often the ledger is compared with what the informer of pods has seen; longer than any of its delays."""
 CLOSING_SECONDS = 15.0
 """How long open requests may take to end when the controller stops."""
 
@@ -42,12 +57,54 @@ class SystemAccountError(Exception):
     """A pod would run as an account of the system: the API server must never have asked for that."""
 
 
+class NoRoomError(Exception):
+    """The user's total leaves no room for a scheduler; the text is for the user."""
+
+
+class RoomSoonError(Exception):
+    """There will be room for a scheduler when pods of the user that are being deleted have ended."""
+
+
+class StrictClient(RateLimitedClient):  # type: ignore[misc] # upstream has no types
+    """Upstream's client, for which a conflict means that the object exists and nothing else.
+
+    Upstream takes every answer 409 to a creation for "exists already". A ResourceQuota that changes meanwhile makes
+    Kubernetes answer 409 as well, and the object is never created (not reported upstream).
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        """A method of the wrapped client."""
+        method = super().__getattr__(name)
+
+        @functools.wraps(method)
+        async def call(*arguments: Any, **options: Any) -> Any:
+            try:
+                return await method(*arguments, **options)
+            except ApiException as error:
+                if error.status == CONFLICT and reason_in(error) != "AlreadyExists":
+                    error.status = UNAVAILABLE
+                raise
+
+        return call
+
+
 class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream has no types
     """Upstream's controller with namespaced informers, so that Roles in the namespace are all that it needs."""
 
     namespace = Unicode(help="The namespace of all clusters.", config=True)
     minimum_uid = Integer(help="The least uid that pods may run as.", config=True)
     minimum_gid = Integer(help="The least gid that pods may have.", config=True)
+    start_seconds = Integer(120, help="A cluster that has not started by then fails.", config=True)
+    lifetime_seconds = Integer(86400, help="A cluster ends at this age.", config=True)
+    user_totals = Dict(help="Class of users, empty for the others -> gateway.site.UserTotal.", config=True)
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self.ledger = Ledger()
+        self._waiting: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        """User -> cluster -> how many workers it would like to have more."""
+        self._ended: set[str] = set()
+        """Clusters of which we have stored that they are over."""
 
     async def setup(self) -> None:
         """Connect to Kubernetes, start to follow clusters, pods and endpoints, then to reconcile.
@@ -56,7 +113,6 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         """
         self._handle_signals()
         await self._connect()
-        self.cluster_info: collections.defaultdict[str, ClusterInfo] = collections.defaultdict(ClusterInfo)
         self.stopped_clusters: dict[str, int] = {}
         self.queue = WorkQueue(backoff=Backoff(base_delay=self.backoff_base_delay, max_delay=self.backoff_max_delay))
         self.informers = self._make_informers()
@@ -65,6 +121,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         self.reconcilers = [asyncio.ensure_future(self.reconciler_loop()) for _ in range(self.parallelism)]
         self.task_pool = TaskPool()
         self.task_pool.spawn(self.cleanup_expired_cluster_records_loop())
+        self.task_pool.spawn(self._forget_unseen_pods())
         await self._serve()
 
     def _handle_signals(self) -> None:
@@ -80,7 +137,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         self.discovery_client = self._limited(client.DiscoveryV1Api)
 
     def _limited(self, api: Any) -> RateLimitedClient:
-        return RateLimitedClient(api(api_client=self.api_client), self.rate_limiter)
+        return StrictClient(api(api_client=self.api_client), self.rate_limiter)
 
     def _make_informers(self) -> dict[str, Informer]:
         """By the names under which upstream's methods look them up."""
@@ -103,7 +160,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
                 method="list_namespaced_endpoint_slice",
                 method_kwargs={
                     **in_namespace,
-                    "label_selector": f"{self.label_selector},{names.COMPONENT_LABEL}={names.SCHEDULER_COMPONENT}",
+                    "label_selector": f"{self.label_selector},{names.COMPONENT_LABEL}={SCHEDULER_COMPONENT}",
                 },
                 on_update=self.on_endpoints_update,
                 on_delete=self.on_endpoints_delete,
@@ -124,14 +181,111 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
     def _check_account(self, context: Mapping[str, Any]) -> None:
         gids = (context["runAsGroup"], *context["supplementalGroups"])
         if context["runAsUser"] < max(self.minimum_uid, 1) or min(gids) < max(self.minimum_gid, 1):
-            raise SystemAccountError(f"A pod may not have the uid {context['runAsUser']} and the gids {gids}")
+            self.log.error("A pod may not have the uid %s and the gids %s", context["runAsUser"], gids)
+            raise SystemAccountError("The cluster's account is not one of a user.")
+
+    def on_pod_update(self, pod: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> None:
+        """Note what a pod holds; look at its cluster, and at who waits for what it held, when that changes.
+
+        Upstream's own method ignores workers that no node has taken yet.
+        """
+        entry, key = entry_of(pod), _key_of(pod)
+        if entry is None:
+            return
+        before = self.ledger.saw(key, entry)
+        if entry.is_worker:
+            if before is None or before.state is not entry.state:
+                self._look_at(entry.cluster)
+        else:
+            super().on_pod_update(pod, old=old)
+        if entry.state in ENDED and (before is None or before.state not in ENDED):
+            self._room_for(entry.user)
+
+    def on_pod_delete(self, pod: Mapping[str, Any]) -> None:
+        """Note that a pod holds nothing any more."""
+        entry = self.ledger.lost(_key_of(pod)) or entry_of(pod)
+        if entry is not None:
+            self._look_at(entry.cluster)
+            self._room_for(entry.user)
+
+    def on_cluster_delete(self, cluster: Mapping[str, Any]) -> None:
+        """Forget a cluster whose record is gone."""
+        super().on_cluster_delete(cluster)
+        self._ended.discard(_key_of(cluster))
+        self._stop_waiting(cluster)
+
+    def _look_at(self, cluster_key: str) -> None:
+        if cluster_key not in self.stopped_clusters:
+            self.queue.put(cluster_key)
+
+    def _room_for(self, user: str) -> None:
+        """Look at the clusters of a user that wait for room."""
+        for cluster_key in self._waiting.get(user, {}):
+            self.queue.put(cluster_key)
+
+    def _stop_waiting(self, cluster: Mapping[str, Any]) -> None:
+        waiting = self._waiting.get(_user_of(cluster), {})
+        waiting.pop(_key_of(cluster), None)
+
+    async def patch_cluster_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
+        """Store a status; one that says that the cluster is over is the last."""
+        await super().patch_cluster_status(namespace, name, status)
+        if status["phase"] in OVER:
+            self._ended.add(f"{namespace}.{name}")
 
     async def handle_cluster(self, cluster: Mapping[str, Any]) -> tuple[dict[str, Any] | None, bool]:
-        """Upstream's next step for a cluster; when that ends it, its variables go too."""
-        status, requeue = await super().handle_cluster(cluster)
-        if status is not None and status["phase"] in ENDED:
+        """Upstream's next step for a cluster, within its bounds of time; when it ends, its variables go too."""
+        if _key_of(cluster) in self._ended:
+            # The informer has not seen yet what we have stored: upstream would take it for a cluster without scheduler.
+            return None, False
+        status, requeue = await self._step(cluster)
+        if status is not None and status["phase"] in OVER:
+            self._stop_waiting(cluster)
             await self._delete_variables(cluster)
         return status, requeue
+
+    async def _step(self, cluster: Mapping[str, Any]) -> tuple[dict[str, Any] | None, bool]:
+        phase = cluster.get("status", {}).get("phase", "Pending")
+        if phase in OVER:
+            handled: tuple[dict[str, Any] | None, bool] = await super().handle_cluster(cluster)
+            return handled
+        if not cluster["spec"].get("active", True):
+            return await self._ended_status(cluster, "Stopped", reasons.STOPPED), False
+        age = age_seconds(cluster)
+        if age >= self.lifetime_seconds:
+            return await self._ended_status(cluster, "Stopped", reasons.of_age(self.lifetime_seconds)), False
+        if phase == "Pending" and age >= self.start_seconds:
+            return await self._ended_status(cluster, "Failed", await self._reason_of_delay(cluster)), False
+        self.queue.put_after(_key_of(cluster), self.lifetime_seconds - age)
+        if phase == "Pending":
+            self.queue.put_after(_key_of(cluster), self.start_seconds - age)
+            return await self.handle_pending_cluster(cluster)
+        return await self.handle_running_cluster(cluster)
+
+    async def _ended_status(self, cluster: Mapping[str, Any], phase: str, reason: str) -> dict[str, Any]:
+        """End a cluster; returns its last status."""
+        metadata = cluster["metadata"]
+        name, namespace = metadata["name"], metadata["namespace"]
+        self.log.info("Cluster %s.%s of %s: %s: %s", namespace, name, cluster["spec"]["username"], phase, reason)
+        # By the names that they must have, whatever the status has noted.
+        pieces = {"schedulerPod": _scheduler_name(name), "credentials": self.make_secret_name(name)}
+        await self.cleanup_cluster_resources(pieces, namespace)
+        return {
+            **cluster.get("status", {}),
+            "phase": phase,
+            "completionTime": k8s_timestamp(),
+            "reason": reason,
+        }
+
+    async def _reason_of_delay(self, cluster: Mapping[str, Any]) -> str:
+        scheduler = self._scheduler_pod(cluster)
+        events: list[dict[str, Any]] = []
+        if scheduler is not None:
+            selector = f"involvedObject.uid={scheduler['metadata']['uid']}"
+            found = await self.core_client.list_namespaced_event(self.namespace, field_selector=selector)
+            events = self.api_client.sanitize_for_serialization(found)["items"]
+            events.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+        return reasons.of_delay(scheduler, events, self.start_seconds)
 
     async def handle_pending_cluster(self, cluster: Mapping[str, Any]) -> tuple[dict[str, Any] | None, bool]:
         """Upstream's next step for a cluster that starts, with the reason when that fails."""
@@ -141,18 +295,161 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         scheduler = self._scheduler_pod(cluster)
         try:
             status, requeue = await super().handle_pending_cluster(cluster)
-        except SystemAccountError as error:
-            name, namespace = cluster["metadata"]["name"], cluster["metadata"]["namespace"]
-            self.log.error("Cluster %s: %s", name, error)
-            await self.cleanup_cluster_resources({"credentials": self.make_secret_name(name)}, namespace)
-            return {**cluster.get("status", {}), **_failed("The cluster's account is not one of a user.")}, False
+        except RoomSoonError:
+            self._waiting[_user_of(cluster)][_key_of(cluster)] = 0
+            return None, False
+        except (SystemAccountError, NoRoomError) as error:
+            return await self._ended_status(cluster, "Failed", str(error)), False
         if status["phase"] == "Failed" and scheduler is not None:
-            status["reason"] = reason_of(scheduler)
+            status["reason"] = reasons.of_end(scheduler, ran=False)
         return status, requeue
 
+    async def create_scheduler_pod_if_not_exists(self, cluster: Mapping[str, Any]) -> tuple[str, Any]:
+        """Upstream's, within the user's total. Raises :class:`NoRoomError` or :class:`RoomSoonError`."""
+        entry = self._entry_of_a(SCHEDULER_COMPONENT, cluster)
+        total, held = self._total(cluster), self.ledger.held(entry.user)
+        pod_key = f"{cluster['metadata']['namespace']}.{_scheduler_name(cluster['metadata']['name'])}"
+        if self.ledger.has_scheduler(entry.cluster):
+            return _scheduler_name(cluster["metadata"]["name"]), self.informers["pod"].get(pod_key)
+        room = total - quota.sum_of(held.values())
+        if not room.covers(entry.amount):
+            if (room + self.ledger.becoming_free(entry.user)).covers(entry.amount):
+                raise RoomSoonError
+            raise NoRoomError(quota.refusal(entry.amount, held, total))
+        token = self.ledger.reserve(entry)
+        try:
+            name, pod = await super().create_scheduler_pod_if_not_exists(cluster)
+            self.ledger.created(token, pod_key)
+        finally:
+            self.ledger.not_created(token)
+        return name, pod
+
+    async def handle_running_cluster(self, cluster: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+        """See that the scheduler lives, and that the cluster has the workers that it wants and may have.
+
+        Upstream's own method counts wrongly while workers are unscheduled, and deletes the wrong ones
+        (dask/dask-gateway#252); it knows no bound over a user's clusters (#313).
+        """
+        scheduler = self._scheduler_pod(cluster)
+        if scheduler is None:
+            return await self._ended_status(cluster, "Failed", "The scheduler's pod was deleted."), False
+        state = get_container_state(scheduler, SCHEDULER_COMPONENT)
+        if state == "terminated" or scheduler["status"].get("phase") in POD_OVER:
+            return await self._ended_status(cluster, "Failed", reasons.of_end(scheduler, ran=True)), False
+        status = {**cluster["status"]}
+        if state != "running":
+            return status, False
+        requeue = await self._fit_workers(cluster, scheduler)
+        status["workers"] = len(self.ledger.workers(_key_of(cluster), *PRESENT))
+        return status, requeue
+
+    async def _fit_workers(self, cluster: Mapping[str, Any], scheduler: Mapping[str, Any]) -> bool:
+        """Create and delete workers; returns whether that has to be tried again."""
+        key = _key_of(cluster)
+        missing = cluster["spec"].get("replicas", 0) - len(self.ledger.workers(key, *PRESENT))
+        grant = self._grant(cluster, missing) if missing > 0 else 0
+        # Running workers are the scheduler's to close: it moves their data away first.
+        waiting = self.ledger.workers(key, State.WAITING) if missing < 0 else []
+        superfluous = [*waiting[missing:], *self.ledger.workers(key, State.OVER)]
+        if grant or superfluous:
+            self.log.info("Cluster %s: creating %d workers, deleting %d", key, grant, len(superfluous))
+        if missing <= grant:
+            self._stop_waiting(cluster)
+        else:
+            self._waiting[_user_of(cluster)][key] = missing - grant
+        # Reserved before anything is waited for: whoever counts next counts these.
+        tokens = [self.ledger.reserve(self._entry_of_a(WORKER_COMPONENT, cluster)) for _ in range(grant)]
+        pod = self._worker_pod(cluster, scheduler) if grant else {}
+        results = [await self._create_workers(pod, tokens)]
+        results += await asyncio.gather(*(self._delete_worker(pod_key) for pod_key in superfluous))
+        return not all(results)
+
+    def _grant(self, cluster: Mapping[str, Any], missing: int) -> int:
+        """How many of the missing workers the cluster may have now, beside what its user's other clusters wait for."""
+        key, user = _key_of(cluster), _user_of(cluster)
+        total, held = self._total(cluster), self.ledger.held(user)
+        wanted = {**self._waiting.get(user, {}), key: missing}
+        known = {name: self.informers["cluster"].get(name) for name in wanted} | {key: cluster}
+        claims = [
+            quota.Claim(name, held.get(name, quota.Amount()), self._entry_of_a(WORKER_COMPONENT, other).amount, count)
+            for name, count in sorted(wanted.items())
+            if (other := known[name]) is not None
+        ]
+        return quota.granted(total - quota.sum_of(held.values()), total, claims)[key]
+
+    def _total(self, cluster: Mapping[str, Any]) -> quota.Amount:
+        user_class = cluster["spec"]["config"]["worker_extra_pod_labels"].get(names.USER_CLASS_LABEL)
+        return quota.Amount.of_total(self.user_totals.get(user_class) or self.user_totals[""])
+
+    def _entry_of_a(self, component: str, cluster: Mapping[str, Any]) -> Entry:
+        """What a scheduler or worker of a cluster counts for before there is one."""
+        role = component.removeprefix("dask-")
+        return Entry(
+            user=_user_of(cluster),
+            cluster=_key_of(cluster),
+            is_worker=component == WORKER_COMPONENT,
+            amount=holdings.role_amount(cluster["spec"]["config"], role),
+            state=State.CREATING,
+        )
+
+    def _worker_pod(self, cluster: Mapping[str, Any], scheduler: Mapping[str, Any]) -> dict[str, Any]:
+        metadata = cluster["metadata"]
+        config = FrozenAttrDict(cluster["spec"]["config"])
+        pod = self.make_pod(metadata["namespace"], metadata["name"], config, is_worker=True)
+        owner = {"apiVersion": "v1", "kind": "Pod", **{key: scheduler["metadata"][key] for key in ("name", "uid")}}
+        pod["metadata"]["ownerReferences"] = [owner]
+        return pod
+
+    async def _create_workers(self, pod: Mapping[str, Any], tokens: Sequence[str]) -> bool:
+        """Create a worker for each token; returns whether that went well.
+
+        In batches that double, as upstream does it: what Kubernetes refuses it refuses once, not a hundred times.
+        """
+        try:
+            done, size = 0, 1
+            while done < len(tokens):
+                batch = tokens[done : done + size]
+                if not all(await asyncio.gather(*(self._create_worker(pod, token) for token in batch))):
+                    return False
+                done, size = done + size, 2 * size
+            return True
+        finally:
+            for token in tokens:
+                self.ledger.not_created(token)
+
+    async def _create_worker(self, pod: Mapping[str, Any], token: str) -> bool:
+        try:
+            made = await self.core_client.create_namespaced_pod(self.namespace, pod)
+        except ApiException as error:
+            self.log.warning("A worker was not created: %s", message_of(error))
+            return False
+        self.ledger.created(token, f"{self.namespace}.{made.metadata.name}")
+        return True
+
+    async def _delete_worker(self, pod_key: str) -> bool:
+        """Delete a worker; returns whether it is on its way or gone."""
+        self.ledger.leaving(pod_key)
+        namespace, _, name = pod_key.partition(".")
+        try:
+            await self.core_client.delete_namespaced_pod(name, namespace)
+        except ApiException as error:
+            # Upstream asks for error.code, which does not exist.
+            if error.status == NOT_FOUND:
+                return True
+            self.ledger.not_leaving(pod_key)
+            self.log.warning("The worker %s was not deleted: %s", name, message_of(error))
+            return False
+        return True
+
+    async def _forget_unseen_pods(self) -> None:
+        while True:
+            await asyncio.sleep(FORGET_SECONDS)
+            self.ledger.forget_unseen(self.informers["pod"].cache)
+
     def _scheduler_pod(self, cluster: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        name = cluster.get("status", {}).get("schedulerPod")
-        pod: Mapping[str, Any] | None = self.informers["pod"].get(f"{cluster['metadata']['namespace']}.{name}")
+        metadata = cluster["metadata"]
+        key = f"{metadata['namespace']}.{_scheduler_name(metadata['name'])}"
+        pod: Mapping[str, Any] | None = self.informers["pod"].get(key)
         return pod
 
     async def _delete_variables(self, cluster: Mapping[str, Any]) -> None:
@@ -177,16 +474,35 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         self.log.info("%s listens at %s", self.name, self.address)
 
 
-def _failed(reason: str) -> dict[str, str]:
-    return {"phase": "Failed", "completionTime": k8s_timestamp(), "reason": reason}
+def _key_of(item: Mapping[str, Any]) -> str:
+    return f"{item['metadata']['namespace']}.{item['metadata']['name']}"
 
 
-def reason_of(scheduler: Mapping[str, Any]) -> str:
-    """Why a scheduler's pod has ended before its cluster ran, for the cluster's user."""
-    state = (get_container_status(scheduler, names.SCHEDULER_COMPONENT) or {}).get("state", {})
-    ended = state.get("terminated", {})
-    if ended.get("exitCode") == preflight.REFUSED and ended.get("message"):
-        # One line: it travels as an HTTP reason.
-        return " ".join(str(ended["message"]).split())
-    why = ended.get("reason", "Unknown")
-    return f"The scheduler ended before it was ready ({why}, exit code {ended.get('exitCode', 'unknown')})."
+def _user_of(cluster: Mapping[str, Any]) -> str:
+    return names.label_value(cluster["spec"]["username"])
+
+
+def _scheduler_name(cluster_name: str) -> str:
+    return f"{SCHEDULER_COMPONENT}-{cluster_name}"
+
+
+def age_seconds(cluster: Mapping[str, Any]) -> float:
+    """How long ago a cluster was asked for."""
+    return float(timestamp() - parse_k8s_timestamp(cluster["metadata"]["creationTimestamp"])) / 1000
+
+
+def reason_in(error: ApiException) -> str | None:
+    """Kubernetes' word for an error, for example ``AlreadyExists``."""
+    try:
+        reason: str | None = json.loads(error.body or "")["reason"]
+    except (TypeError, ValueError, KeyError):
+        return None
+    return reason
+
+
+def message_of(error: ApiException) -> str:
+    """What Kubernetes says of an error."""
+    try:
+        return str(json.loads(error.body or "")["message"])
+    except (TypeError, ValueError, KeyError):
+        return f"{error.status} {error.reason}"

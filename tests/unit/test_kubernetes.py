@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import pytest
 from aiohttp import web
 from dask_gateway_server.backends.kubernetes.backend import KubeClusterConfig
-from dask_gateway_server.backends.kubernetes.controller import KubeController
 from dask_gateway_server.utils import FrozenAttrDict
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,12 +33,7 @@ from gateway.kubernetes.config import (
     plan_of,
     secret_content,
 )
-from gateway.kubernetes.controller import (
-    EndpointSliceInformer,
-    FacilityKubeController,
-    SystemAccountError,
-    reason_of,
-)
+from gateway.kubernetes.controller import EndpointSliceInformer, FacilityKubeController, SystemAccountError
 from gateway.kubernetes.pool import ConfigMapHolders
 from gateway.options import GIB, ClusterRequest
 from gateway.users import Account
@@ -318,127 +312,6 @@ def test_all_informers_are_namespaced(testbed_site):
     for informer in controller._make_informers().values():
         assert informer.method.startswith("list_namespaced_")
         assert informer.method_kwargs["namespace"] == "cms"
-
-
-def scheduler_pod(**terminated):
-    state = {"terminated": terminated} if terminated else {}
-    return {"status": {"containerStatuses": [{"name": "dask-scheduler", "state": state}]}}
-
-
-@pytest.mark.parametrize(
-    ("pod", "reason"),
-    [
-        (scheduler_pod(exitCode=78, message="no pixi.toml", reason="Error"), "no pixi.toml"),
-        (
-            scheduler_pod(exitCode=1, message="secret", reason="Error"),
-            "The scheduler ended before it was ready (Error, exit code 1).",
-        ),
-        (
-            scheduler_pod(exitCode=78, reason="Error"),
-            "The scheduler ended before it was ready (Error, exit code 78).",
-        ),
-        (
-            scheduler_pod(exitCode=137, reason="OOMKilled"),
-            "The scheduler ended before it was ready (OOMKilled, exit code 137).",
-        ),
-        (scheduler_pod(), "The scheduler ended before it was ready (Unknown, exit code unknown)."),
-        ({"status": {}}, "The scheduler ended before it was ready (Unknown, exit code unknown)."),
-    ],
-)
-def test_reasons_of_schedulers_that_ended(pod, reason):
-    assert reason_of(pod) == reason
-
-
-class Pods:
-    """Upstream's informer, of pods that are known."""
-
-    def __init__(self, **pods):
-        self._pods = pods
-
-    def get(self, key):
-        return self._pods.get(key.rpartition(".")[2])
-
-
-class Core:
-    """Answers for Kubernetes; remembers what was asked of it."""
-
-    def __init__(self):
-        self.deleted, self.created = [], []
-
-    async def delete_namespaced_secret(self, name, namespace):
-        self.deleted.append((namespace, name))
-        if "absent" in name:
-            raise ApiException(status=404)
-
-    async def create_namespaced_secret(self, namespace, secret):
-        self.created.append(secret["metadata"]["name"])
-        return SimpleNamespace(metadata=SimpleNamespace(name=secret["metadata"]["name"]))
-
-
-@pytest.fixture
-def controller(testbed_site):
-    made = FacilityKubeController(config=controller_config(testbed_site))
-    made.core_client = Core()
-    made.informers = {"pod": Pods(), "endpoints": Pods()}
-    return made
-
-
-def cluster_of(site, request, *, name="c1", spec=None, **status):
-    config = KubeClusterConfig(**cluster_config(site, request)).to_dict()
-    return {
-        "metadata": {"name": name, "namespace": "cms", "uid": "u"},
-        "apiVersion": "v1",
-        "kind": "DaskCluster",
-        "spec": {"username": request.username, "options": {}, "config": config, **(spec or {})},
-        "status": status,
-    }
-
-
-async def test_clusters_wait_for_their_variables(controller, testbed_site):
-    assert await controller.handle_pending_cluster(cluster_of(testbed_site, ALICE)) == (None, False)
-    assert controller.core_client.created == []
-
-
-@pytest.mark.weakness(3)
-async def test_a_cluster_of_a_system_account_fails_and_leaves_no_credentials(controller, testbed_site):
-    root = dataclasses.replace(ALICE, account=Account("x", 0, 0, ()))
-    cluster = cluster_of(testbed_site, root, spec={"variables": "dask-variables-c1"})
-    status, _ = await controller.handle_pending_cluster(cluster)
-    assert (status["phase"], status["reason"]) == ("Failed", "The cluster's account is not one of a user.")
-    assert controller.core_client.deleted == [("cms", name) for name in controller.core_client.created]
-    assert controller.core_client.created
-
-
-async def test_a_cluster_whose_scheduler_ends_fails_with_its_reason(controller, testbed_site):
-    controller.informers["pod"] = Pods(scheduler=scheduler_pod(exitCode=78, message="no pixi.toml"))
-    cluster = cluster_of(
-        testbed_site,
-        ALICE,
-        spec={"variables": "dask-variables-c1"},
-        schedulerPod="scheduler",
-        credentials="dask-credentials-c1",
-    )
-    controller.cleanup_cluster_resources = as_coroutine(None)
-    status, _ = await controller.handle_pending_cluster(cluster)
-    assert (status["phase"], status["reason"]) == ("Failed", "no pixi.toml")
-
-
-@pytest.mark.weakness(33)
-@pytest.mark.parametrize("name", ["c1", "absent"])
-@pytest.mark.parametrize(
-    ("phase", "deleted"), [("Running", False), ("Pending", False), ("Stopped", True), ("Failed", True)]
-)
-async def test_variables_go_when_a_cluster_ends(controller, testbed_site, monkeypatch, name, phase, deleted):
-    monkeypatch.setattr(KubeController, "handle_cluster", as_coroutine(({"phase": phase}, False)))
-    assert await controller.handle_cluster(cluster_of(testbed_site, ALICE, name=name)) == ({"phase": phase}, False)
-    assert controller.core_client.deleted == ([("cms", f"dask-variables-{name}")] if deleted else [])
-
-
-def as_coroutine(value):
-    async def answer(*_, **__):
-        return value
-
-    return answer
 
 
 def test_a_failed_cluster_tells_why():

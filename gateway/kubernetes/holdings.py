@@ -1,0 +1,58 @@
+"""What a user's clusters hold, as their objects tell it to the API server. Pure.
+
+The controller, which sees the pods, decides; the API server only says early what will come of a request.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gateway.quota import Amount, sum_of
+from gateway.site import KubernetesGateway, UserTotal
+
+OVER = ("Stopped", "Failed")
+"""Phases of clusters that are over."""
+
+
+def total_of(gateway: KubernetesGateway, user_class: str) -> UserTotal:
+    """What users of a class may hold."""
+    return gateway.user_total_by_class.get(user_class, gateway.user_total)
+
+
+def held(clusters: Iterable[Mapping[str, Any]], username: str) -> dict[str, Amount]:
+    """Cluster (``NAMESPACE.NAME``) -> what it holds, of the user's clusters that are not over and not told to end."""
+    return {
+        f"{cluster['metadata']['namespace']}.{cluster['metadata']['name']}": amount_of(cluster)
+        for cluster in clusters
+        if cluster["spec"]["username"] == username
+        and cluster["spec"].get("active", True)
+        and cluster.get("status", {}).get("phase") not in OVER
+    }
+
+
+def amount_of(cluster: Mapping[str, Any]) -> Amount:
+    """What a cluster holds: its scheduler, and as many workers as the controller has granted."""
+    config = cluster["spec"]["config"]
+    return role_amount(config, "scheduler") + role_amount(config, "worker") * workers_of(cluster)
+
+
+def workers_of(cluster: Mapping[str, Any]) -> int:
+    """How many workers the controller has granted."""
+    return int(cluster.get("status", {}).get("workers", 0))
+
+
+def role_amount(config: Mapping[str, Any], role: str) -> Amount:
+    """What one ``scheduler`` or ``worker`` with a cluster's configuration takes."""
+    return Amount.of(config[f"{role}_cores"], config[f"{role}_memory"])
+
+
+def grant(cluster: Mapping[str, Any], wanted: int, all_held: Mapping[str, Amount], total: Amount) -> int:
+    """How many of the wanted workers the cluster may have, those that it has included."""
+    worker = role_amount(cluster["spec"]["config"], "worker")
+    room, more = total - sum_of(all_held.values()), 0
+    present = workers_of(cluster)
+    if wanted > present:
+        more = min(
+            max(0, room.millicores) // worker.millicores if worker.millicores else wanted,
+            max(0, room.memory_bytes) // worker.memory_bytes if worker.memory_bytes else wanted,
+        )
+    return min(wanted, present + more)
