@@ -1,0 +1,112 @@
+"""Section 5 of the user guide and the total of a user, on the real things, with the site's real numbers.
+
+Workers of 64 cores fit on no node of the testbed: they count, and take nothing.
+"""
+
+from collections.abc import Iterator
+
+import notebooks
+import pytest
+from administration import SETTINGS, Administrator, KubernetesAdministrator
+from notebooks import CellError, Notebook
+
+from gateway.kubernetes import names
+from gateway.site import Backend
+from testbed import cluster
+from testbed.waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+
+on_kubernetes = pytest.mark.parametrize("backend", [Backend.KUBERNETES], indirect=True, scope="session", ids=str)
+TOTAL = SETTINGS.kubernetes.user_total
+START_SECONDS = SETTINGS.kubernetes.timeouts.start_seconds
+LARGE = {"pixi_project": notebooks.PIXI_PROJECT, "worker_cores": 64, "worker_memory": 1}
+FITTING = int((TOTAL.cores - SETTINGS.kubernetes.scheduler.cores) // 64)
+"""How many of them the total leaves room for."""
+
+
+@pytest.fixture
+def bob(backend: Backend, no_leftovers: None) -> Iterator[Notebook]:
+    """A notebook whose user holds nothing."""
+    with Notebook("bob") as kernel:
+        kernel.snippet(f"connect-{backend.value}")
+        kernel.run("import warnings")
+        yield kernel
+
+
+def warnings_of(code: str) -> str:
+    """The code of a cell whose value are the texts of the warnings that a statement gives."""
+    return (
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        f"    {code}\n"
+        "[str(warning.message) for warning in caught if warning.category.__name__ == 'GatewayWarning']"
+    )
+
+
+def workers(name: str) -> int:
+    """How many pods of workers a cluster has."""
+    selector = f"gateway.dask.org/cluster={name.rpartition('.')[2]},{names.COMPONENT_LABEL}={names.WORKER_COMPONENT}"
+    listed = cluster.kubectl(
+        "--namespace", SETTINGS.kubernetes.namespace, "get", "pods", "--selector", selector, "--output", "name"
+    )
+    return len(listed.split())
+
+
+@on_kubernetes
+def test_the_total_of_a_user_holds_over_all_clusters(bob: Notebook) -> None:
+    first = bob.run(notebooks.new_cluster(LARGE, "first"))
+    (warning,) = bob.run(warnings_of("first.scale(10)"))
+    assert warning.startswith(f"The cluster gets {FITTING} of the 10 workers that you asked for. You hold 1 core")
+    until("the workers that fit are there", lambda: workers(first) == FITTING, seconds=30)
+
+    second = bob.run(notebooks.new_cluster(LARGE, "second"))
+    (warning,) = bob.run(warnings_of("second.scale(2)"))
+    assert warning.startswith("The cluster gets 0 of the 2 workers")
+    assert first in warning
+    assert (workers(first), workers(second)) == (FITTING, 0)
+
+    assert bob.run(warnings_of(f"first.scale({FITTING - 1})")) == []
+    until(
+        "the other cluster grows by itself", lambda: (workers(first), workers(second)) == (FITTING - 1, 1), seconds=60
+    )
+
+
+@on_kubernetes
+def test_a_cluster_that_can_not_even_start_is_refused(bob: Notebook, administrator: Administrator) -> None:
+    size = 57
+    count = int((TOTAL.cores - SETTINGS.kubernetes.scheduler.cores) // size)
+    assert size * count + SETTINGS.kubernetes.scheduler.cores == TOTAL.cores
+    name = bob.run(notebooks.new_cluster({**LARGE, "worker_cores": size}, "first"))
+    bob.run(f"first.scale({count})")
+    until("the user holds all that is allowed", lambda: workers(name) == count, seconds=30)
+    before = administrator.everything()
+    with pytest.raises(CellError, match=r"There is no room for another cluster: its scheduler needs 1 core") as caught:
+        bob.run(notebooks.new_cluster(notebooks.SMALL, "second"))
+    assert f"{name} ({TOTAL.cores:g} cores" in caught.value.message
+    until("nothing is left", lambda: administrator.everything() <= before, seconds=30)
+
+
+@pytest.fixture
+def closed_node() -> Iterator[None]:
+    """A cluster whose only node takes no new pods."""
+    cluster.kubectl("cordon", cluster.NODE)
+    try:
+        yield
+    finally:
+        cluster.kubectl("uncordon", cluster.NODE)
+
+
+@on_kubernetes
+def test_what_does_not_start_in_time_fails_with_the_reason(
+    bob: Notebook, administrator: KubernetesAdministrator, closed_node: None
+) -> None:
+    before = administrator.everything()
+    with pytest.raises(CellError) as caught:
+        bob.run(notebooks.new_cluster(notebooks.SMALL), seconds=START_SECONDS + 60)
+    assert (
+        f"The cluster did not start within {START_SECONDS} s: no node takes the scheduler's pod"
+        " (0/1 nodes are available: 1 node(s) were unschedulable"
+    ) in caught.value.message
+    left = {name for name in administrator.everything() - before if "daskcluster" not in name}
+    until("nothing but the record is left", lambda: not left & administrator.everything(), seconds=30)
