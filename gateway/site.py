@@ -211,6 +211,11 @@ class Timeouts(Model):
     client_gone_seconds: Seconds
     """A cluster ends when no client was connected for this long."""
 
+    @property
+    def report_seconds(self) -> float:
+        """How often a scheduler says that a client is connected: many times over before it would be ended."""
+        return self.client_gone_seconds / 20
+
 
 class UserTotal(Model):
     """What all clusters of one user may hold together, schedulers included."""

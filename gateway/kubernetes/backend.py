@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 from dask_gateway_server.backends.base import Backend as UpstreamBackend
 from dask_gateway_server.backends.kubernetes.backend import KubeBackend
+from dask_gateway_server.backends.kubernetes.utils import k8s_timestamp
 from dask_gateway_server.models import Cluster, ClusterStatus
 from dask_gateway_server.utils import Flag
 from dask_gateway_server.workqueue import WorkQueue
@@ -16,7 +17,7 @@ from kubernetes_asyncio import client
 from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Unicode
 
-from gateway import directory, middleware, pool, quota, users
+from gateway import directory, middleware, pool, presence, quota, users
 from gateway.auth import FacilityUser
 from gateway.backend import FacilityBackend, Prepared
 from gateway.errors import Refusal
@@ -66,6 +67,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         """
         self.setup_requests(app)
         app.middlewares.append(self._tell_of_room)
+        presence.add_route(app, self.note_client)
         await UpstreamBackend.setup(self, app)
         self.api_client = await connection.open_client()
         self.core_client = client.CoreV1Api(api_client=self.api_client)
@@ -82,6 +84,14 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         self.informer = cluster_informer(self, on_update=self.on_cluster_event, on_delete=self.on_cluster_event)
         await self.informer.start()
         self.sync_task = asyncio.ensure_future(self.sync_clusters_loop())
+
+    async def note_client(self, name: str) -> None:
+        """Note that a client is connected to a cluster, for the controller."""
+        namespace, _, short = name.partition(".")
+        change = [{"op": "add", "path": f"/spec/{names.LAST_CLIENT}", "value": k8s_timestamp()}]
+        await self.custom_client.patch_namespaced_custom_object(
+            GROUP, self.crd_version, namespace, PLURAL, short, change
+        )
 
     @web.middleware
     async def _tell_of_room(self, request: web.Request, handler: middleware.Handler) -> web.StreamResponse:

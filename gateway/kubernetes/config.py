@@ -6,7 +6,7 @@ from typing import Any
 from dask_gateway_server.backends.kubernetes.utils import merge_json_objects
 from traitlets.config import Config
 
-from gateway import environment_variables, storage
+from gateway import environment_variables, preload, storage
 from gateway.kubernetes import names
 from gateway.options import GIB, ClusterRequest, cluster_options
 from gateway.preflight import Plan
@@ -17,6 +17,8 @@ SCRATCH = "/scratch"
 """Home and working directory of scheduler and workers: their pod's own, gone with it."""
 PREFLIGHT = "/opt/dask-gateway/preflight.py"
 """Where the pods' image has ``gateway/preflight.py``; it runs with any ``python3`` of that image."""
+PRELOAD = "/opt/dask-gateway/preload.py"
+"""Where it has ``gateway/preload.py``, which schedulers load."""
 VARIABLES = "/etc/dask-variables"
 """Where pods see the Secret of :func:`names.variables_name`."""
 VARIABLES_KEY = "variables"
@@ -58,6 +60,7 @@ def controller_config(site: Site) -> Config:
     config.KubeController.minimum_gid = site.identity.minimum_gid
     config.FacilityKubeController.start_seconds = gateway.timeouts.start_seconds
     config.FacilityKubeController.lifetime_seconds = gateway.timeouts.lifetime_seconds
+    config.FacilityKubeController.client_gone_seconds = gateway.timeouts.client_gone_seconds
     config.FacilityKubeController.user_totals = {"": gateway.user_total, **gateway.user_total_by_class}
     config.KubeController.api_url = names.api_url(gateway)
     config.KubeController.proxy_web_entrypoint = names.WEB_ENTRYPOINT
@@ -92,7 +95,10 @@ def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
         "image_pull_policy": gateway.image_pull_policy,
         "scheduler_cmd": _command(plan, "scheduler"),
         "worker_cmd": _command(plan, "worker"),
-        "environment": {"HOME": SCRATCH},
+        "environment": {
+            "HOME": SCRATCH,
+            preload.REPORT_SECONDS: str(gateway.timeouts.report_seconds),
+        },
         **_resources(gateway, request),
         "worker_extra_pod_config": pod,
         "scheduler_extra_pod_config": pod,

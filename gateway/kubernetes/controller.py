@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import json
+import math
 import signal
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -22,14 +23,15 @@ from kubernetes_asyncio import client
 from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Dict, Integer, Unicode
 
-from gateway import quota
+from gateway import ends, quota
 from gateway.kubernetes import connection, holdings, names, reasons
-from gateway.kubernetes.config import with_variables
+from gateway.kubernetes.config import PRELOAD, with_variables
 from gateway.kubernetes.holdings import OVER
 from gateway.kubernetes.informers import cluster_informer
 from gateway.kubernetes.ledger import ENDED, Entry, Ledger, State, entry_of
 from gateway.kubernetes.ledger import OVER as POD_OVER
-from gateway.kubernetes.names import SCHEDULER_COMPONENT, WORKER_COMPONENT
+from gateway.kubernetes.names import LAST_CLIENT, SCHEDULER_COMPONENT, WORKER_COMPONENT
+from gateway.presence import with_preload
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 """Kubernetes puts it on each EndpointSlice; the slice's own name is made up."""
@@ -96,6 +98,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
     minimum_gid = Integer(help="The least gid that pods may have.", config=True)
     start_seconds = Integer(120, help="A cluster that has not started by then fails.", config=True)
     lifetime_seconds = Integer(86400, help="A cluster ends at this age.", config=True)
+    client_gone_seconds = Integer(3600, help="A cluster without clients ends after this.", config=True)
     user_totals = Dict(help="Class of users, empty for the others -> gateway.site.UserTotal.", config=True)
 
     def __init__(self, **traits: Any) -> None:
@@ -171,6 +174,10 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         """Whether an EndpointSlice has endpoints, all of them ready (unknown counts as ready, as Kubernetes has it)."""
         found = endpoints.get("endpoints") or ()
         return bool(found) and all(endpoint.get("conditions", {}).get("ready") is not False for endpoint in found)
+
+    def get_scheduler_command(self, namespace: str, cluster_name: str, config: Any) -> list[str]:
+        """Upstream's, with our preload before upstream's own, whose options follow it."""
+        return with_preload(super().get_scheduler_command(namespace, cluster_name, config), PRELOAD)
 
     def make_pod(self, namespace: str, cluster_name: str, config: Any, is_worker: bool = False) -> dict[str, Any]:
         """Upstream's pod with its user's variables. Raises :class:`SystemAccountError`."""
@@ -249,18 +256,31 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         if phase in OVER:
             handled: tuple[dict[str, Any] | None, bool] = await super().handle_cluster(cluster)
             return handled
-        if not cluster["spec"].get("active", True):
-            return await self._ended_status(cluster, "Stopped", reasons.STOPPED), False
-        age = age_seconds(cluster)
-        if age >= self.lifetime_seconds:
-            return await self._ended_status(cluster, "Stopped", reasons.of_age(self.lifetime_seconds)), False
-        if phase == "Pending" and age >= self.start_seconds:
-            return await self._ended_status(cluster, "Failed", await self._reason_of_delay(cluster)), False
-        self.queue.put_after(_key_of(cluster), self.lifetime_seconds - age)
+        end = await self._end_of(cluster, phase)
+        if end is not None:
+            return await self._ended_status(cluster, *end), False
         if phase == "Pending":
-            self.queue.put_after(_key_of(cluster), self.start_seconds - age)
             return await self.handle_pending_cluster(cluster)
         return await self.handle_running_cluster(cluster)
+
+    async def _end_of(self, cluster: Mapping[str, Any], phase: str) -> tuple[str, str] | None:
+        """Last phase and reason of a cluster that has to end now; for others, see that they are looked at in time."""
+        if not cluster["spec"].get("active", True):
+            return "Stopped", reasons.STOPPED
+        is_pending, age = phase == "Pending", age_seconds(cluster)
+        left = {
+            "lifetime": self.lifetime_seconds - age,
+            "start": self.start_seconds - age if is_pending else math.inf,
+            "client": math.inf if is_pending else self.client_gone_seconds - seconds_since_client(cluster),
+        }
+        if left["lifetime"] <= 0:
+            return "Stopped", ends.of_age(self.lifetime_seconds)
+        if left["start"] <= 0:
+            return "Failed", await self._reason_of_delay(cluster)
+        if left["client"] <= 0:
+            return "Stopped", ends.of_absence(self.client_gone_seconds)
+        self.queue.put_after(_key_of(cluster), min(left.values()))
+        return None
 
     async def _ended_status(self, cluster: Mapping[str, Any], phase: str, reason: str) -> dict[str, Any]:
         """End a cluster; returns its last status."""
@@ -489,6 +509,13 @@ def _scheduler_name(cluster_name: str) -> str:
 def age_seconds(cluster: Mapping[str, Any]) -> float:
     """How long ago a cluster was asked for."""
     return float(timestamp() - parse_k8s_timestamp(cluster["metadata"]["creationTimestamp"])) / 1000
+
+
+def seconds_since_client(cluster: Mapping[str, Any]) -> float:
+    """How long ago a cluster's scheduler said that a client is connected, or the cluster was asked for."""
+    said = cluster["spec"].get(LAST_CLIENT)
+    age = age_seconds(cluster)
+    return age if said is None else min(age, float(timestamp() - parse_k8s_timestamp(said)) / 1000)
 
 
 def reason_in(error: ApiException) -> str | None:

@@ -24,6 +24,9 @@ SCHEDULER_COMPONENT = "dask-scheduler"
 WORKER_COMPONENT = "dask-worker"
 """Values of :data:`COMPONENT_LABEL` that upstream's controller gives to pods."""
 
+LAST_CLIENT = "lastClient"
+"""Key in a DaskCluster's spec: when its scheduler last said that a client is connected."""
+
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 
 

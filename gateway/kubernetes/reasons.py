@@ -47,16 +47,6 @@ def _cause(scheduler: Mapping[str, Any] | None, events: Sequence[Mapping[str, An
     return f"the scheduler's pod waits ({waiting.get('reason') or 'no reason is known'})."
 
 
-def of_age(seconds: int) -> str:
-    """Why a cluster was ended that did nothing wrong."""
-    return f"The cluster has reached its lifetime of {_duration(seconds)}."
-
-
-def _duration(seconds: int) -> str:
-    hours = seconds / 3600
-    return f"{hours:g} h" if hours >= 1 else f"{seconds} s"
-
-
 def _line(text: str) -> str:
     """One line of bounded length: it travels as an HTTP reason."""
     line = " ".join(text.split())

@@ -9,14 +9,16 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from aiohttp import web
 from dask_gateway_server.backends.db_base import Cluster, JobStatus, Worker
 from dask_gateway_server.backends.db_base import clusters as clusters_table
 from dask_gateway_server.backends.jobqueue import slurm
 from dask_gateway_server.backends.jobqueue.slurm import slurm_format_memory
 from dask_gateway_server.traitlets import Type
+from dask_gateway_server.utils import timestamp
 from traitlets import Integer, Unicode
 
-from gateway import environment_variables, preflight
+from gateway import ends, environment_variables, preflight, preload, presence
 from gateway.auth import FacilityUser
 from gateway.backend import FacilityBackend
 from gateway.errors import Refusal
@@ -58,6 +60,43 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         help="The class of a cluster's configuration.",
         config=True,
     )
+
+    async def setup(self, app: web.Application) -> None:
+        """Start to answer requests and to look after clusters."""
+        self._started = timestamp()
+        self._last_client: dict[str, int] = {}
+        """Cluster -> when its scheduler last said that a client is connected, in milliseconds since the epoch."""
+        presence.add_route(app, self.note_client)
+        await super().setup(app)
+
+    async def note_client(self, name: str) -> None:
+        """Note that a client is connected to a cluster."""
+        self._last_client[name] = timestamp()
+
+    async def _check_timeouts(self) -> None:
+        """Upstream's, and the end of clusters that are too old or alone for too long."""
+        await super()._check_timeouts()
+        now, timeouts = timestamp(), self.site.slurm.timeouts
+        active = list(self.db.active_clusters())
+        self._last_client = {
+            cluster.name: self._last_client[cluster.name] for cluster in active if cluster.name in self._last_client
+        }
+        for cluster in active:
+            # What was said before a restart is forgotten: then the time begins anew.
+            since = self._last_client.get(cluster.name, max(cluster.start_time, self._started))
+            reason = None
+            if now - cluster.start_time >= cluster.config.lifetime_seconds * 1000:
+                reason = ends.of_age(cluster.config.lifetime_seconds)
+            elif cluster.status == JobStatus.RUNNING and now - since >= timeouts.client_gone_seconds * 1000:
+                reason = ends.of_absence(timeouts.client_gone_seconds)
+            if reason is not None:
+                self.log.info("Cluster %s of %s: %s", cluster.name, cluster.username, reason)
+                await self.stop_cluster(cluster.name)
+
+    def get_scheduler_command(self, cluster: Cluster) -> list[str]:
+        """Upstream's, with our preload before upstream's own."""
+        path = f"{self.get_staging_directory(cluster)}/{launcher.PRELOAD}"
+        return presence.with_preload(super().get_scheduler_command(cluster), path)
 
     def cluster_config(self, request: ClusterRequest) -> dict[str, Any]:
         """See :func:`gateway.slurm.config.cluster_config`."""
@@ -161,6 +200,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             "DASK_GATEWAY_API_URL": self.api_url,
             "DASK_GATEWAY_API_TOKEN": f"{self.get_staging_directory(cluster)}/{CREDENTIALS['token']}",
             "DASK_GATEWAY_CLUSTER_NAME": cluster.name,
+            preload.REPORT_SECONDS: str(self.site.slurm.timeouts.report_seconds),
             "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
             f"{tls}CA_FILE": certificate,
             **{f"{tls}{role}__CERT": certificate for role in ("SCHEDULER", "WORKER")},

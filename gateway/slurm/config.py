@@ -14,6 +14,8 @@ from gateway.slurm.launcher import VARIABLES
 HEARTBEAT_SECONDS = 15
 HEARTBEAT_TIMEOUT_SECONDS = 300
 """Upstream's twice the period kills schedulers that are busy with a big graph, or with a crowd of starting workers."""
+CHECK_SECONDS = 5
+"""How late a bound of time may be noticed (upstream: 20)."""
 
 SCRATCH = "/tmp/dask-{uid}"  # noqa: S108 - made by the user's job for the user alone
 """Home of scheduler and workers, which see no /home: a directory of their node."""
@@ -39,6 +41,7 @@ def server_config(site: Site) -> Config:
     backend.worker_start_timeout = slurm.timeouts.lifetime_seconds
     backend.cluster_heartbeat_period = HEARTBEAT_SECONDS
     backend.cluster_heartbeat_timeout = HEARTBEAT_TIMEOUT_SECONDS
+    backend.check_timeouts_period = CHECK_SECONDS
     backend.cluster_options = cluster_options(site, Backend.SLURM)
     return config
 

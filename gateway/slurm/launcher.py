@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway import preflight
+from gateway import preflight, preload
 
 CONFIGURATION = Path("/etc/dask-gateway/launcher.json")
 CLUSTER_NAME = re.compile(r"[0-9a-f]{32}")
@@ -36,6 +36,7 @@ GONE = re.compile(r"Invalid job id|already completing or completed", re.IGNORECA
 SLURM_SECONDS = 60
 DAY_SECONDS = 86400
 PROGRAM = "preflight.py"
+PRELOAD = "preload.py"
 VARIABLES = "variables"
 """Names in a cluster's folder."""
 
@@ -103,7 +104,8 @@ def prepare(limits: Limits, user: User, request: Mapping[str, Any]) -> dict[str,
         user.logs(request["cluster"]).mkdir(mode=0o700, parents=True)
         for name, content in files.items():
             _write(folder / name, content)
-        _write(folder / PROGRAM, Path(preflight.__file__).read_bytes())
+        for name, module in {PROGRAM: preflight, PRELOAD: preload}.items():
+            _write(folder / name, Path(str(module.__file__)).read_bytes())
     except BaseException:
         discard(limits, user, request)
         raise

@@ -489,7 +489,7 @@ async def test_a_cluster_that_the_api_server_has_abandoned_fails_in_time(world):
 @pytest.mark.parametrize("phase", ["Running", "Pending"])
 async def test_the_lifetime_ends_clusters(world, phase):
     young = world.cluster("c1", phase=phase, age=86390)
-    old = await world.running("c2", age=86401)
+    old = await world.running("c2", age=86401, lastClient=stamp(5))
     old["status"] = old["status"] if phase == "Running" else {}
     world.controller.start_seconds = 10**9
     await world.step(old)
@@ -503,6 +503,26 @@ async def test_the_lifetime_ends_clusters(world, phase):
         assert young["status"].get("phase") == "Pending"
 
 
+def stamp(age):
+    return (datetime.now(UTC) - timedelta(seconds=age)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.mark.parametrize(
+    ("age", "said", "ends"),
+    [(3590, None, False), (3601, None, True), (80000, 3590, False), (80000, 3602, True), (10, None, False)],
+)
+async def test_a_cluster_without_clients_ends(world, age, said, ends):
+    cluster = await world.running("c1", age=age, **({} if said is None else {"lastClient": stamp(said)}))
+    await world.step(cluster)
+    assert cluster["status"]["phase"] == ("Stopped" if ends else "Running")
+    if ends:
+        assert cluster["status"]["reason"] == "No client was connected to the cluster for 1 h."
+        assert world.kubernetes.deleted == ["dask-scheduler-c1"]
+    else:
+        (_, when) = world.controller.queue._timers["cms.c1"]
+        assert when - asyncio.get_running_loop().time() == pytest.approx(3600 - (age if said is None else said), abs=2)
+
+
 async def test_bounds_of_time_are_looked_at_in_time(world):
     await world.step(world.cluster("c1", phase="Pending", age=100))
     ((_, when),) = world.controller.queue._timers.values()
@@ -512,6 +532,7 @@ async def test_bounds_of_time_are_looked_at_in_time(world):
 def test_the_guides_bounds_of_time(geddes_site):
     controller = FacilityKubeController(config=controller_config(geddes_site))
     assert (controller.start_seconds, controller.lifetime_seconds) == (120, 86400)
+    assert controller.client_gone_seconds == 3600
     assert (controller.user_totals[""].cores, controller.user_totals[""].memory_gib) == (400, 800)
 
 

@@ -14,7 +14,7 @@ import fake_environments
 import pytest
 from processes import NOBODY, as_user
 
-from gateway import environment_variables, preflight
+from gateway import environment_variables, preflight, preload
 from gateway.slurm import launcher
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -200,7 +200,9 @@ def test_a_prepared_cluster_has_files_for_its_user_alone(setting):
     assert setting.prepare() == {"ok": True}
     assert (mode(setting.staging), mode(setting.folder), mode(setting.logs / CLUSTER)) == (0o700, 0o700, 0o700)
     contents = {path.name: path.read_bytes() for path in setting.folder.iterdir()}
-    assert contents.pop("preflight.py") == Path(preflight.__file__).read_bytes()
+    for module in (preflight, preload):
+        path = Path(module.__file__)
+        assert contents.pop(path.name) == path.read_bytes()
     assert contents == {"variables": f"MINE={CANARY}\0".encode(), "dask.pem": b"key\xff"}
     assert {mode(path) for path in setting.folder.iterdir()} == {0o600}
 

@@ -226,6 +226,40 @@ async def test_nothing_is_left_of_a_refused_cluster(running, launcher, alice, ac
         assert connection.execute(slurm_backend.clusters_table.select()).fetchall() == []
 
 
+SECOND, HOUR, DAY = 1000, 3600 * 1000, 86400 * 1000
+
+
+@pytest.mark.parametrize(
+    ("age", "said", "up", "stopped"),
+    [
+        (59 * 60 * SECOND, None, DAY, False),
+        (HOUR + SECOND, None, DAY, True),
+        (20 * HOUR, HOUR - 60 * SECOND, DAY, False),
+        (20 * HOUR, HOUR + SECOND, DAY, True),
+        (20 * HOUR, None, 60 * SECOND, False),
+        (20 * HOUR, None, HOUR + SECOND, True),
+        (DAY + SECOND, 0, DAY, True),
+    ],
+    ids=["young", "never used", "used", "left", "gateway just restarted", "not used since the restart", "too old"],
+)
+async def test_old_and_lonely_clusters_are_stopped(running, testbed_site, monkeypatch, age, said, up, stopped):
+    now = 10 * DAY
+    monkeypatch.setattr(slurm_backend, "timestamp", lambda: now)
+    config = FacilitySlurmClusterConfig(**cluster_config(testbed_site, ALICE))
+    cluster = running.db.create_cluster("alice", {}, config.to_dict())
+    running.db.update_cluster(cluster, status=JobStatus.RUNNING, start_time=now - age)
+    cluster.last_heartbeat = now
+    monkeypatch.setattr("dask_gateway_server.backends.db_base.timestamp", lambda: now)
+    running._started, running._last_client = now - up, {"gone": 0}
+    if said is not None:
+        monkeypatch.setattr(slurm_backend, "timestamp", lambda: now - said)
+        await running.note_client(cluster.name)
+        monkeypatch.setattr(slurm_backend, "timestamp", lambda: now)
+    await running._check_timeouts()
+    assert (cluster.target == JobStatus.STOPPED) is stopped
+    assert "gone" not in running._last_client
+
+
 @pytest.fixture
 def sudo(monkeypatch):
     """The processes that were started; each ends with ``answer``."""

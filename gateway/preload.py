@@ -1,0 +1,84 @@
+"""Runs in the user's scheduler: tells the gateway that a client is connected, as long as one is.
+
+A scheduler that has not said so for the site's time is ended by the gateway, whatever is the matter with it
+(dask/dask-gateway#255). Standard library and tornado, which comes with distributed; one file, for Python >= 3.8. The
+gateways read its names, without having tornado.
+"""
+
+import asyncio
+import logging
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any, Awaitable, Callable
+
+REPORT_SECONDS = "DASK_GATEWAY_CLIENT_REPORT_SECONDS"
+"""Environment variable: how often to report."""
+LOOK_SECONDS = 1.0
+"""How often to look whether somebody is connected: a report at the end tells when it was."""
+WATCHING = "subscribe_worker_status"
+"""What a ``GatewayCluster`` asks of a scheduler, even without a client."""
+
+logger = logging.getLogger("distributed.scheduler.gateway")
+
+
+class Presence:
+    """Who is connected to a scheduler."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self._scheduler = scheduler
+        self._watching: set = set()  # type: ignore[type-arg] # Python 3.8
+        self._watch = scheduler.handlers[WATCHING]
+        scheduler.handlers[WATCHING] = self._watched
+
+    def _watched(self, comm: Any = None, **options: Any) -> Any:
+        self._watching.add(comm)
+        return self._watch(comm=comm, **options)
+
+    def is_there(self) -> bool:
+        """Whether a client is connected, or a notebook that has the cluster without a client."""
+        self._watching = {comm for comm in self._watching if not comm.closed()}
+        return bool(self._watching) or any(is_notebook(name) for name in self._scheduler.clients)
+
+
+def is_notebook(client: str) -> bool:
+    """Whether a client's name is not that of a task, or of what outlives its client."""
+    return client != "fire-and-forget" and "-worker-" not in client
+
+
+async def report(address: str, token: str) -> None:
+    """Tell the gateway that a client is connected now."""
+    from tornado.httpclient import AsyncHTTPClient, HTTPRequest  # noqa: PLC0415 - the gateways don't have it
+
+    headers = {"Authorization": f"token {token}", "Content-type": "application/json"}
+    await AsyncHTTPClient().fetch(HTTPRequest(address, method="POST", headers=headers, body="{}"))
+
+
+async def report_while_connected(
+    presence: Presence, told: Callable[[], Awaitable[None]], seconds: float, look_seconds: float = LOOK_SECONDS
+) -> None:
+    """Report every so many seconds while somebody is connected, and once when the last one leaves."""
+    was_there, due = False, 0.0
+    clock = asyncio.get_event_loop().time
+    while True:
+        is_there = presence.is_there()
+        if (is_there and clock() >= due) or (was_there and not is_there):
+            try:
+                await told()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next look tries again
+                logger.warning("The gateway does not take the news that a client is connected: %r", error)
+                is_there = is_there or was_there
+            else:
+                due = clock() + seconds
+        was_there = is_there
+        await asyncio.sleep(look_seconds)
+
+
+def dask_setup(scheduler: Any) -> None:
+    """Begin; called by distributed."""
+    name, url = os.environ["DASK_GATEWAY_CLUSTER_NAME"], os.environ["DASK_GATEWAY_API_URL"]
+    token = Path(os.environ["DASK_GATEWAY_API_TOKEN"]).read_text()
+    told = partial(report, f"{url}/v1/clusters/{name}/clients", token)
+    task = report_while_connected(Presence(scheduler), told, float(os.environ[REPORT_SECONDS]))
+    # Kept, because the event loop holds tasks by weak references only.
+    scheduler.gateway_client_reports = asyncio.ensure_future(task)
