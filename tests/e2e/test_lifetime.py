@@ -1,70 +1,168 @@
-"""The lifetime of clusters on Kubernetes, with a gateway for whose site a day is shorter."""
+"""How clusters end by themselves (section 5 of the user guide), at gateways for whose site hours are seconds."""
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import notebooks
 import pytest
 import yaml
-from administration import SETTINGS, KubernetesAdministrator
+from administration import ADMINISTRATORS, SETTINGS, fetch
 from notebooks import Notebook
 
 from gateway.kubernetes import names
 from gateway.site import Backend
-from testbed import cluster, stack
+from testbed import cluster, docker, stack, submission
 from testbed.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
-GATEWAY = SETTINGS.kubernetes
+# Not the fixture `backend`: these come last, because they would end the clusters that other tests share.
+both = pytest.mark.parametrize("kind", list(Backend), ids=str)
+RELEASE, NAMESPACE = SETTINGS.kubernetes.release, SETTINGS.kubernetes.namespace
+CONTROLLER = f"deployment/{names.controller_name(RELEASE)}"
+SITE_MAP = f"site-{RELEASE}"
+SITE_FILE = "/etc/dask-gateway/site.yaml"
 LIFETIME_SECONDS = 60
-CONTROLLER = f"deployment/{names.controller_name(GATEWAY.release)}"
-SITE_MAP = f"site-{GATEWAY.release}"
+GONE_SECONDS = 15
 
 
 def _kubectl(*arguments: str) -> str:
-    return cluster.kubectl("--namespace", GATEWAY.namespace, *arguments)
+    return cluster.kubectl("--namespace", NAMESPACE, *arguments)
 
 
-def _deploy(text: str) -> None:
-    """Give the controller another site."""
-    (key,) = json.loads(_kubectl("get", "configmap", SITE_MAP, "--output", "json"))["data"]
-    _kubectl("patch", "configmap", SITE_MAP, "--type", "merge", "--patch", json.dumps({"data": {key: text}}))
-    _kubectl("rollout", "restart", CONTROLLER)
-    _kubectl("rollout", "status", CONTROLLER, "--timeout", "120s")
+def _restart(*deployments: str) -> None:
+    _kubectl("rollout", "restart", *deployments)
+    for deployment in deployments:
+        _kubectl("rollout", "status", deployment, "--timeout", "120s")
 
 
-@pytest.fixture
-def short_day() -> Iterator[None]:
-    """A controller that ends clusters after :data:`LIFETIME_SECONDS`."""
-    deployed = stack.RECORD.read_text()
-    (text,) = json.loads(_kubectl("get", "configmap", SITE_MAP, "--output", "json"))["data"].values()
+class KubernetesSite:
+    """The site that the Kubernetes gateway has."""
+
+    def read(self) -> str:
+        (text,) = json.loads(_kubectl("get", "configmap", SITE_MAP, "--output", "json"))["data"].values()
+        return str(text)
+
+    def write(self, text: str) -> None:
+        data = json.dumps({"data": {"site.yaml": text}})
+        _kubectl("patch", "configmap", SITE_MAP, "--type", "merge", "--patch", data)
+        _restart(CONTROLLER, f"deployment/{names.api_name(RELEASE)}")
+
+    def take_record(self) -> str:
+        """Have the next `make testbed` deploy the real site."""
+        text = stack.RECORD.read_text()
+        stack.RECORD.unlink()
+        return text
+
+    def put_record(self, text: str) -> None:
+        stack.RECORD.write_text(text)
+
+
+class SlurmSite:
+    """The site that the SLURM gateway has."""
+
+    def read(self) -> str:
+        return docker.execute(submission.CONTAINER, ["cat", SITE_FILE])
+
+    def write(self, text: str) -> None:
+        docker.execute(submission.CONTAINER, ["tee", SITE_FILE], standard_input=text)
+        docker.execute(submission.CONTAINER, ["systemctl", "restart", "dask-gateway"])
+
+    def take_record(self) -> str:
+        """Have the next `make testbed` run the play."""
+        text = docker.execute(submission.CONTAINER, ["cat", submission.STAMP])
+        docker.execute(submission.CONTAINER, ["rm", submission.STAMP])
+        return text
+
+    def put_record(self, text: str) -> None:
+        docker.execute(submission.CONTAINER, ["tee", submission.STAMP], standard_input=text)
+
+
+SITES = {Backend.KUBERNETES: KubernetesSite(), Backend.SLURM: SlurmSite()}
+
+
+@contextmanager
+def shorter(kind: Backend, **timeouts: int) -> Iterator[None]:
+    """Give a gateway a site with other bounds of time, and its own again at the end."""
+    text = SITES[kind].read()
     changed = yaml.safe_load(text)
-    changed["kubernetes"]["timeouts"]["lifetime_seconds"] = LIFETIME_SECONDS
-    # Should this be interrupted, the next `make testbed` deploys the real site.
-    stack.RECORD.unlink()
-    _deploy(yaml.safe_dump(changed))
+    changed[kind.value]["timeouts"].update(timeouts)
+    record = SITES[kind].take_record()
     try:
+        _deploy(kind, yaml.safe_dump(changed))
         yield
     finally:
-        _deploy(text)
-    stack.RECORD.write_text(deployed)
+        _deploy(kind, text)
+        SITES[kind].put_record(record)
 
 
-def test_a_cluster_ends_with_its_day_whoever_controls(short_day: None) -> None:
-    """Counted from its creation: a restart of the controller in between changes nothing."""
-    administrator = KubernetesAdministrator()
-    with Notebook("bob") as kernel:
-        kernel.snippet(f"connect-{Backend.KUBERNETES.value}")
+def _deploy(kind: Backend, text: str) -> None:
+    SITES[kind].write(text)
+    health = f"{SETTINGS.gateway(kind).address}/api/health"
+    until("the gateway answers", lambda: all(fetch(health)[0] == 200 for _ in range(3)), seconds=60)
+
+
+def reasons(kind: Backend, name: str) -> str:
+    """What administrators find about the end of a cluster."""
+    if kind is Backend.KUBERNETES:
+        short = name.rpartition(".")[2]
+        record = json.loads(_kubectl("get", "daskclusters.gateway.dask.org", short, "--output", "json"))
+        return f"{record['status']['phase']}: {record['status']['reason']}"
+    lines = docker.execute(
+        submission.CONTAINER, ["journalctl", "--no-pager", "--unit", "dask-gateway", "--since", "-10min"]
+    )
+    return "\n".join(line for line in lines.splitlines() if name in line)
+
+
+def connected(kernel: Notebook, kind: Backend) -> Notebook:
+    kernel.snippet(f"connect-{kind.value}")
+    return kernel
+
+
+def killed(kernels: Sequence[Notebook]) -> None:
+    """End notebooks as a crash does: they close nothing."""
+    for kernel in kernels:
+        with pytest.raises(AssertionError, match="no answer"):
+            kernel.run("import signal\nos.kill(os.getpid(), signal.SIGKILL)", seconds=20)
+
+
+@both
+def test_a_cluster_ends_with_its_day_whoever_controls(kind: Backend) -> None:
+    """Counted from its creation: a restart of the gateway in between changes nothing."""
+    administrator = ADMINISTRATORS[kind]()
+    with shorter(kind, lifetime_seconds=LIFETIME_SECONDS), Notebook("bob") as kernel:
         started = time.monotonic()
-        name = kernel.run(notebooks.new_cluster(notebooks.SMALL))
+        name = connected(kernel, kind).run(notebooks.new_cluster(notebooks.SMALL))
         kernel.run(notebooks.connect())
-        _kubectl("rollout", "restart", CONTROLLER)
-        _kubectl("rollout", "status", CONTROLLER, "--timeout", "120s")
-        assert "pod" in administrator.pieces(name)
+        if kind is Backend.KUBERNETES:
+            _restart(CONTROLLER)
+        else:
+            docker.execute(submission.CONTAINER, ["systemctl", "restart", "dask-gateway"])
+        assert administrator.pieces(name)
         until("the cluster has ended", lambda: not administrator.pieces(name), seconds=LIFETIME_SECONDS + 60)
         assert time.monotonic() - started > LIFETIME_SECONDS - 5
-    status = json.loads(_kubectl("get", "daskclusters.gateway.dask.org", name.rpartition(".")[2], "--output", "json"))
-    assert status["status"]["phase"] == "Stopped"
-    assert status["status"]["reason"] == f"The cluster has reached its lifetime of {LIFETIME_SECONDS} s."
+    assert f"The cluster has reached its lifetime of {LIFETIME_SECONDS} s." in reasons(kind, name)
+
+
+@both
+def test_a_cluster_ends_when_its_last_notebook_has_gone(kind: Backend) -> None:
+    """A quiet notebook that is alive keeps it, with or without a client, and so does a second one."""
+    administrator = ADMINISTRATORS[kind]()
+    with shorter(kind, client_gone_seconds=GONE_SECONDS), Notebook("bob") as first, Notebook("bob") as second:
+        name = connected(first, kind).run(notebooks.new_cluster(notebooks.SMALL))
+        first.run("import os\ncluster.scale(1)")
+        time.sleep(2 * GONE_SECONDS)
+        assert "job" in administrator.pieces(name) or "pod" in administrator.pieces(name)
+
+        connected(second, kind).run(f"import os\nclient = gateway.connect({name!r}).get_client()")
+        killed([first])
+        time.sleep(2 * GONE_SECONDS)
+        assert second.run("client.submit(sum, [1, 2]).result(timeout=30)") == 3
+
+        killed([second])
+        gone = time.monotonic()
+        until("the cluster has ended", lambda: not administrator.pieces(name), seconds=GONE_SECONDS + 60)
+        assert time.monotonic() - gone > GONE_SECONDS - 5
+    assert f"No client was connected to the cluster for {GONE_SECONDS} s." in reasons(kind, name)
