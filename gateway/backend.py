@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 from dask_gateway_server.backends.base import Backend as UpstreamBackend
 from dask_gateway_server.backends.base import ClusterConfig
+from dask_gateway_server.models import Cluster
 from traitlets import Instance, default
 
 from gateway import middleware, options, settings, users
@@ -24,6 +25,21 @@ class Prepared:
     options: dict[str, Any]
     """What the gateway remembers of the options: no value of ``env``."""
     config: ClusterConfig
+
+
+class FailedCluster(Cluster):  # type: ignore[misc] # upstream has no types
+    """A cluster that did not start: tells why to the client that waits for it.
+
+    Upstream's client says "see logs for more information" of a failed cluster (dask/dask-gateway#142).
+    """
+
+    def __init__(self, cluster: Cluster, reason: str) -> None:
+        self.__dict__.update(cluster.__dict__)
+        self.reason = reason
+
+    def to_dict(self, full: bool = True) -> dict[str, Any]:  # noqa: ARG002 - upstream's signature
+        """Raises the answer with the reason; upstream calls it after it has seen whose cluster this is."""
+        raise web.HTTPConflict(reason=self.reason)
 
 
 class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no types

@@ -19,7 +19,7 @@ from traitlets import Unicode
 
 from gateway import directory, middleware, pool, presence, quota, users
 from gateway.auth import FacilityUser
-from gateway.backend import FacilityBackend, Prepared
+from gateway.backend import FacilityBackend, FailedCluster, Prepared
 from gateway.errors import Refusal
 from gateway.kubernetes import connection, holdings, names
 from gateway.kubernetes.config import cluster_config, secret_content
@@ -37,21 +37,6 @@ NOT_FOUND = 404
 FIRST_ACT_SECONDS = 8.0
 """How long an answer to a new cluster waits for what its scheduler's pod finds. The client would wait anyway; a cluster
 that fails later tells its reason when the client asks whether it has started."""
-
-
-class FailedCluster(Cluster):  # type: ignore[misc] # upstream has no types
-    """A cluster that did not start: tells why to the client that waits for it.
-
-    Upstream's client says "see logs for more information" of a failed cluster (dask/dask-gateway#142).
-    """
-
-    def __init__(self, cluster: Cluster, reason: str) -> None:
-        self.__dict__.update(cluster.__dict__)
-        self.reason = reason
-
-    def to_dict(self, full: bool = True) -> dict[str, Any]:  # noqa: ARG002 - upstream's signature
-        """Raises the answer with the reason; upstream calls it after it has seen whose cluster this is."""
-        raise web.HTTPConflict(reason=self.reason)
 
 
 class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] # upstream has no types
@@ -89,9 +74,14 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         """Note that a client is connected to a cluster, for the controller."""
         namespace, _, short = name.partition(".")
         change = [{"op": "add", "path": f"/spec/{names.LAST_CLIENT}", "value": k8s_timestamp()}]
-        await self.custom_client.patch_namespaced_custom_object(
-            GROUP, self.crd_version, namespace, PLURAL, short, change
-        )
+        try:
+            await self.custom_client.patch_namespaced_custom_object(
+                GROUP, self.crd_version, namespace, PLURAL, short, change
+            )
+        except ApiException as error:
+            # An administrator has deleted it, and its scheduler still runs.
+            if error.status != NOT_FOUND:
+                raise
 
     @web.middleware
     async def _tell_of_room(self, request: web.Request, handler: middleware.Handler) -> web.StreamResponse:

@@ -14,23 +14,27 @@ from dask_gateway_server.backends.db_base import Cluster, JobStatus, Worker
 from dask_gateway_server.backends.db_base import clusters as clusters_table
 from dask_gateway_server.backends.jobqueue import slurm
 from dask_gateway_server.backends.jobqueue.slurm import slurm_format_memory
+from dask_gateway_server.models import ClusterStatus
 from dask_gateway_server.traitlets import Type
 from dask_gateway_server.utils import timestamp
 from traitlets import Integer, Unicode
 
 from gateway import ends, environment_variables, preflight, preload, presence
 from gateway.auth import FacilityUser
-from gateway.backend import FacilityBackend
+from gateway.backend import FacilityBackend, FailedCluster
 from gateway.errors import Refusal
 from gateway.options import ClusterRequest
 from gateway.site import Backend
-from gateway.slurm import launcher
+from gateway.slurm import jobs, launcher
 from gateway.slurm.config import cluster_config
 
 LAUNCHER = (sys.executable, "-I", "-m", launcher.__name__)
 """Exactly what sudo allows (ansible/roles/gateway)."""
 CREDENTIALS = {"certificate": "dask.crt", "key": "dask.pem", "token": "api-token"}
 """What of a cluster's secrets is in which file of its folder."""
+GONE = {"gone": True}
+"""State of what has no job any more, and of a cluster that has no folder any more."""
+SCHEDULER_LOG = "dask-scheduler-{}.log"
 ACT_SECONDS = 120
 """Bound on one call of the launcher: longer than what it bounds itself."""
 END_SECONDS = 60
@@ -64,6 +68,8 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
     async def setup(self, app: web.Application) -> None:
         """Start to answer requests and to look after clusters."""
         self._started = timestamp()
+        self._reasons: dict[str, str] = {}
+        """Cluster -> why it has not started."""
         self._last_client: dict[str, int] = {}
         """Cluster -> when its scheduler last said that a client is connected, in milliseconds since the epoch."""
         presence.add_route(app, self.note_client)
@@ -75,6 +81,8 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
 
     async def _check_timeouts(self) -> None:
         """Upstream's, and the end of clusters that are too old or alone for too long."""
+        self._reasons = {name: reason for name, reason in self._reasons.items() if name in self.db.name_to_cluster}
+        await self._explain_late_schedulers()
         await super()._check_timeouts()
         now, timeouts = timestamp(), self.site.slurm.timeouts
         active = list(self.db.active_clusters())
@@ -92,6 +100,81 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             if reason is not None:
                 self.log.info("Cluster %s of %s: %s", cluster.name, cluster.username, reason)
                 await self.stop_cluster(cluster.name)
+
+    async def _explain_late_schedulers(self) -> None:
+        """Note why schedulers have not started whose time is over: upstream ends them now."""
+        seconds = self.site.slurm.timeouts.start_seconds
+        start, bound = JobStatus.SUBMITTED, timestamp() - seconds * 1000
+        late = [cluster for cluster in self.db.active_clusters() if cluster.status == start]
+        late = [cluster for cluster in late if cluster.start_time < bound]
+        known = await self._jobs() if late else {}
+        for cluster in late:
+            job = known.get(cluster.state.get("job_id", ""))
+            self._reasons[cluster.name] = jobs.why_not_started(job, seconds, self._log_of(cluster))
+
+    def _log_of(self, cluster: Cluster) -> str:
+        folder = cluster.config.staging_directory.format(username=cluster.username)
+        return f"{folder}/logs/{cluster.name}/{SCHEDULER_LOG.format(cluster.name)}"
+
+    async def get_cluster(self, cluster_name: str, wait: bool = False) -> Any:
+        """The cluster of that name, if there is one; with ``wait``, when it has started, failed or 20 s have passed."""
+        cluster = await super().get_cluster(cluster_name, wait=wait)
+        reason = self._reasons.get(cluster_name)
+        if wait and cluster is not None and cluster.status is ClusterStatus.FAILED and reason is not None:
+            return FailedCluster(cluster, reason)
+        return cluster
+
+    async def do_check_clusters(self, clusters: Sequence[Cluster]) -> list[bool]:
+        """Whether each cluster's scheduler has a job that lives."""
+        alive: list[bool] = await super().do_check_clusters(clusters)
+        for cluster, is_alive in zip(clusters, alive, strict=True):
+            if not is_alive:
+                log = self._log_of(cluster)
+                self._reasons[cluster.name] = f"The scheduler's job ended before it was ready; its log is {log}."
+        return alive
+
+    async def check_jobs(self, job_ids: Sequence[str]) -> dict[str, bool]:
+        """Which jobs live. Raises :class:`LauncherError` when SLURM does not say.
+
+        Upstream asks for jobs by number, to which squeue gives no list when the only one is unknown to it.
+        """
+        if not job_ids:
+            return {}
+        known = await self._jobs()
+        return {number: number in known and known[number].is_alive for number in job_ids}
+
+    async def _jobs(self) -> dict[str, jobs.Job]:
+        process = await asyncio.create_subprocess_exec(
+            *(self.status_command, "--noheader", f"--name={jobs.NAME}", f"--format={jobs.FORMAT}"),
+            env=launcher.SLURM_ENVIRONMENT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            output, errors = await asyncio.wait_for(process.communicate(), launcher.SLURM_SECONDS)
+        except TimeoutError:
+            process.kill()
+            raise LauncherError(f"squeue took longer than {launcher.SLURM_SECONDS} s") from None
+        if process.returncode != 0:
+            raise LauncherError(f"squeue: {errors.decode(errors='replace').strip()[-500:]}")
+        return jobs.parsed(output.decode(errors="replace"))
+
+    async def _cluster_to_stopped(self, cluster: Cluster) -> None:
+        """Upstream's, once the scheduler's job is cancelled: until then this is tried again, over restarts too.
+
+        Upstream forgets a job that it could not cancel (not reported).
+        """
+        if cluster.status > JobStatus.CREATED:
+            await self.do_stop_cluster(cluster)
+            self.db.update_cluster(cluster, state=GONE)
+        await super()._cluster_to_stopped(cluster)
+
+    async def _worker_to_stopped(self, worker: Worker) -> None:
+        """Upstream's, once the worker's job is cancelled: until then this is tried again, over restarts too."""
+        if worker.status > JobStatus.CREATED:
+            await self.do_stop_worker(worker)
+            self.db.update_worker(worker, state=GONE)
+        await super()._worker_to_stopped(worker)
 
     def get_scheduler_command(self, cluster: Cluster) -> list[str]:
         """Upstream's, with our preload before upstream's own."""
@@ -212,7 +295,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         config = cluster.config
         job = await self._submit(
             cluster,
-            f"dask-scheduler-{cluster.name}.log",
+            SCHEDULER_LOG.format(cluster.name),
             self.get_scheduler_command(cluster),
             cores=config.scheduler_cores,
             memory=config.scheduler_memory,
@@ -234,7 +317,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
     async def _submit(self, cluster: Cluster, log: str, command: Sequence[str], *, cores: int, memory: int) -> str:
         config = cluster.config
         options = {
-            "job-name": "dask-gateway",
+            "job-name": jobs.NAME,
             "partition": config.partition,
             "account": config.account,
             "qos": config.qos,
@@ -263,7 +346,8 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
     async def do_stop_cluster(self, cluster: Cluster) -> None:
         """Cancel the scheduler's job and remove the cluster's folder."""
         job = cluster.state.get("job_id")
-        await self._act(cluster, "cancel", jobs=[job] if job else [], remove=True)
+        if cluster.state != GONE:
+            await self._act(cluster, "cancel", jobs=[job] if job else [], remove=True)
 
     async def do_stop_worker(self, worker: Worker) -> None:
         """Cancel a worker's job."""

@@ -14,6 +14,8 @@ from gateway.slurm.launcher import VARIABLES
 HEARTBEAT_SECONDS = 15
 HEARTBEAT_TIMEOUT_SECONDS = 300
 """Upstream's twice the period kills schedulers that are busy with a big graph, or with a crowd of starting workers."""
+MOST_BACKOFF_SECONDS = 30
+"""Between attempts to cancel a job (upstream: 300)."""
 CHECK_SECONDS = 5
 """How late a bound of time may be noticed (upstream: 20)."""
 
@@ -42,6 +44,7 @@ def server_config(site: Site) -> Config:
     backend.cluster_heartbeat_period = HEARTBEAT_SECONDS
     backend.cluster_heartbeat_timeout = HEARTBEAT_TIMEOUT_SECONDS
     backend.check_timeouts_period = CHECK_SECONDS
+    backend.backoff_max_delay = MOST_BACKOFF_SECONDS
     backend.cluster_options = cluster_options(site, Backend.SLURM)
     return config
 

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from kubernetes_asyncio.client.rest import ApiException
 
 from gateway import environment_variables, preflight
+from gateway.backend import FailedCluster
 from gateway.environments import Environment
 from gateway.errors import Refusal
 from gateway.kubernetes import names
 from gateway.kubernetes import pool as kubernetes_pool
-from gateway.kubernetes.backend import FacilityKubeBackend, FailedCluster
+from gateway.kubernetes.backend import FacilityKubeBackend
 from gateway.kubernetes.config import (
     PASSWD_KEY,
     SCRATCH,

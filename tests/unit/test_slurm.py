@@ -8,7 +8,9 @@ import shlex
 from types import SimpleNamespace
 
 import pytest
+from aiohttp import web
 from dask_gateway_server.backends.db_base import DataManager, JobStatus
+from dask_gateway_server.backends.jobqueue import slurm
 from dask_gateway_server.models import User
 from dask_gateway_server.options import Options
 
@@ -250,7 +252,7 @@ async def test_old_and_lonely_clusters_are_stopped(running, testbed_site, monkey
     running.db.update_cluster(cluster, status=JobStatus.RUNNING, start_time=now - age)
     cluster.last_heartbeat = now
     monkeypatch.setattr("dask_gateway_server.backends.db_base.timestamp", lambda: now)
-    running._started, running._last_client = now - up, {"gone": 0}
+    running._started, running._last_client, running._reasons = now - up, {"gone": 0}, {}
     if said is not None:
         monkeypatch.setattr(slurm_backend, "timestamp", lambda: now - said)
         await running.note_client(cluster.name)
@@ -258,6 +260,125 @@ async def test_old_and_lonely_clusters_are_stopped(running, testbed_site, monkey
     await running._check_timeouts()
     assert (cluster.target == JobStatus.STOPPED) is stopped
     assert "gone" not in running._last_client
+
+
+def squeue(backend, tmp_path, text, code=0):
+    """A squeue that answers with this text, and notes what it was asked."""
+    program = tmp_path / "squeue"
+    answer = tmp_path / "answer"
+    answer.write_text(text)
+    stream = 1 if code == 0 else 2
+    program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\ncat {answer} >&{stream}\nexit {code}\n')
+    program.chmod(0o755)
+    backend.status_command = str(program)
+    return lambda: (tmp_path / "asked").read_text().splitlines()
+
+
+async def test_all_jobs_are_looked_at_in_one_call(running, tmp_path):
+    asked = squeue(running, tmp_path, "1|RUNNING|None\n2|PENDING|Resources\n3|TIMEOUT|TimeLimit\n4|SUSPENDED|None\n")
+    assert await running.check_jobs(["1", "2", "3", "4", "5"]) == {
+        "1": True,
+        "2": True,
+        "3": False,
+        "4": True,
+        "5": False,
+    }
+    assert asked() == ["--noheader --name=dask-gateway --format=%i|%T|%r"]
+
+
+async def test_no_job_ends_because_slurm_does_not_answer(running, tmp_path):
+    squeue(running, tmp_path, "Unable to contact slurm controller", code=1)
+    with pytest.raises(LauncherError, match="Unable to contact slurm controller"):
+        await running.check_jobs(["1"])
+
+
+def test_upstream_takes_suspended_jobs_for_ended():
+    """The bug that the states of gateway.slurm.jobs are about."""
+    assert slurm.SlurmBackend.parse_job_states(None, "1 S\n2 RQ\n3 R\n") == {"1": False, "2": False, "3": True}
+
+
+class Proxy:
+    async def remove_route(self, **_):
+        pass
+
+
+def record_of(running, site, kind, **values):
+    """A cluster or a worker of one, in the database, on its way to its end."""
+    config = FacilitySlurmClusterConfig(**cluster_config(site, ALICE))
+    cluster = running.db.create_cluster("alice", {}, config.to_dict())
+    item = cluster if kind == "cluster" else running.db.create_worker(cluster)
+    update = running.db.update_cluster if kind == "cluster" else running.db.update_worker
+    update(item, status=JobStatus.CLOSING, target=JobStatus.STOPPED, state={"job_id": "7"}, **values)
+    running.proxy = Proxy()
+    return item
+
+
+@pytest.mark.parametrize("kind", ["cluster", "worker"])
+async def test_a_cancel_that_failed_is_tried_again(running, launcher, testbed_site, kind):
+    item = record_of(running, testbed_site, kind)
+    stop = running._cluster_to_stopped if kind == "cluster" else running._worker_to_stopped
+    launcher.answers["cancel"] = LauncherError("slurmctld is away")
+    with pytest.raises(LauncherError):
+        await stop(item)
+    assert item.status == JobStatus.CLOSING
+    del launcher.answers["cancel"]
+    await stop(item)
+    assert item.status == JobStatus.STOPPED
+    assert [asked["jobs"] for asked in launcher.asked] == [["7"], ["7"]]
+
+
+@pytest.mark.parametrize("kind", ["cluster", "worker"])
+async def test_upstream_forgets_a_job_that_it_could_not_cancel(running, launcher, testbed_site, kind):
+    """The bug that the test before is about."""
+    item = record_of(running, testbed_site, kind)
+    launcher.answers["cancel"] = LauncherError("slurmctld is away")
+    await getattr(slurm.SlurmBackend, f"_{kind}_to_stopped")(running, item)
+    assert item.status == JobStatus.STOPPED
+
+
+LOG = "/depot/cms/users/alice/.dask-gateway/logs/{0}/dask-scheduler-{0}.log"
+
+
+@pytest.mark.parametrize(
+    ("listed", "reason"),
+    [
+        ("7|PENDING|Resources", "the scheduler's job waits in SLURM's queue (Resources). Try again later."),
+        ("7|RUNNING|None", "the scheduler's job is RUNNING, but the scheduler does not answer; its log is {log}."),
+        ("8|RUNNING|None", "the scheduler's job has ended; its log is {log}."),
+        ("7|OUT_OF_MEMORY|None", "the scheduler's job has ended; its log is {log}."),
+    ],
+)
+async def test_who_waits_is_told_why_nothing_starts(running, testbed_site, tmp_path, listed, reason):
+    squeue(running, tmp_path, f"{listed}\n")
+    running._started, running._last_client, running._reasons = 0, {}, {"gone": "x"}
+    config = FacilitySlurmClusterConfig(**cluster_config(testbed_site, ALICE))
+    cluster = running.db.create_cluster("alice", {}, config.to_dict())
+    running.db.update_cluster(cluster, status=JobStatus.SUBMITTED, state={"job_id": "7"})
+    await running._check_timeouts()
+    assert (cluster.target, running._reasons) == (JobStatus.RUNNING, {})
+
+    running.db.update_cluster(cluster, start_time=cluster.start_time - 121 * SECOND)
+    await running._check_timeouts()
+    assert cluster.target == JobStatus.FAILED
+    running.db.update_cluster(cluster, status=JobStatus.FAILED)
+    cluster.ready.set()
+    failed = await running.get_cluster(cluster.name, wait=True)
+    with pytest.raises(web.HTTPConflict) as caught:
+        failed.to_dict()
+    log = LOG.format(cluster.name)
+    assert caught.value.reason == f"The cluster did not start within 120 s: {reason.format(log=log)}"
+    assert (await running.get_cluster(cluster.name)).to_dict()["name"] == cluster.name
+
+
+async def test_a_scheduler_whose_job_ended_early_is_told_with_its_log(running, testbed_site, tmp_path):
+    squeue(running, tmp_path, "")
+    running._reasons = {}
+    config = FacilitySlurmClusterConfig(**cluster_config(testbed_site, ALICE))
+    cluster = running.db.create_cluster("alice", {}, config.to_dict())
+    running.db.update_cluster(cluster, state={"job_id": "7"})
+    assert await running.do_check_clusters([cluster]) == [False]
+    expected = f"The scheduler's job ended before it was ready; its log is {LOG.format(cluster.name)}."
+    assert running._reasons == {cluster.name: expected}
 
 
 @pytest.fixture
