@@ -7,18 +7,20 @@ from collections.abc import Iterator
 
 import notebooks
 import pytest
-from administration import SETTINGS, Administrator, KubernetesAdministrator
+from administration import SETTINGS, Administrator, KubernetesAdministrator, SlurmAdministrator
 from notebooks import CellError, Notebook
 
 from gateway.kubernetes import names
 from gateway.site import Backend
-from testbed import cluster
+from testbed import cluster, docker, process, submission
 from testbed.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 on_kubernetes = pytest.mark.parametrize("backend", [Backend.KUBERNETES], indirect=True, scope="session", ids=str)
+on_slurm = pytest.mark.parametrize("backend", [Backend.SLURM], indirect=True, scope="session", ids=str)
 TOTAL = SETTINGS.kubernetes.user_total
+SLURMCTLD = "af-slurmctld"
 START_SECONDS = SETTINGS.kubernetes.timeouts.start_seconds
 LARGE = {"pixi_project": notebooks.PIXI_PROJECT, "worker_cores": 64, "worker_memory": 1}
 FITTING = int((TOTAL.cores - SETTINGS.kubernetes.scheduler.cores) // 64)
@@ -85,6 +87,50 @@ def test_a_cluster_that_can_not_even_start_is_refused(bob: Notebook, administrat
         bob.run(notebooks.new_cluster(notebooks.SMALL, "second"))
     assert f"{name} ({TOTAL.cores:g} cores" in caught.value.message
     until("nothing is left", lambda: administrator.everything() <= before, seconds=30)
+
+
+@pytest.fixture
+def closed_nodes() -> Iterator[None]:
+    """SLURM whose nodes take no new jobs."""
+    nodes = docker.execute(SLURMCTLD, ["sinfo", "--noheader", "--format", "%N"]).strip()
+    change = ("scontrol", "update", f"nodename={nodes}")
+    docker.execute(SLURMCTLD, [*change, "state=drain", "reason=test"])
+    try:
+        yield
+    finally:
+        docker.execute(SLURMCTLD, [*change, "state=resume"])
+
+
+@on_slurm
+def test_a_scheduler_that_waits_too_long_in_the_queue_fails_with_the_reason(
+    bob: Notebook, administrator: Administrator, closed_nodes: None
+) -> None:
+    before = administrator.everything()
+    seconds = SETTINGS.slurm.timeouts.start_seconds
+    with pytest.raises(CellError) as caught:
+        bob.run(notebooks.new_cluster(notebooks.SMALL), seconds=seconds + 60)
+    beginning = f"The cluster did not start within {seconds} s: the scheduler's job waits in SLURM's queue ("
+    assert beginning in caught.value.message
+    until("nothing is left", lambda: administrator.everything() <= before, seconds=30)
+
+
+@on_slurm
+def test_what_can_not_be_cancelled_is_cancelled_later(bob: Notebook, administrator: SlurmAdministrator) -> None:
+    name = bob.run(notebooks.new_cluster(notebooks.SMALL))
+    bob.run(notebooks.connect())
+    process.run(["docker", "pause", SLURMCTLD])
+    try:
+        bob.run("client.close()\ncluster.shutdown()")
+        until("a cancel has failed", lambda: "failed" in _said(name), seconds=90)
+    finally:
+        process.run(["docker", "unpause", SLURMCTLD])
+    until("nothing is left", lambda: not administrator.pieces(name), seconds=120)
+
+
+def _said(name: str) -> str:
+    """What the gateway has logged of a cluster, with the errors that follow."""
+    command = ["journalctl", "--no-pager", "--unit", "dask-gateway", "--since", "-3min"]
+    return docker.execute(submission.CONTAINER, command).partition(f"Stopping cluster {name}")[2]
 
 
 @pytest.fixture
