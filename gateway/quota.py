@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from gateway.options import GIB
 from gateway.site import UserTotal
-
-GIB = 2**30
 
 
 @dataclass(frozen=True, order=True)

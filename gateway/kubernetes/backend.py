@@ -136,8 +136,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
 
     def _check_room(self, user: FacilityUser, prepared: Prepared) -> None:
         """Raises :class:`Refusal` for a user whose total does not even leave room for a scheduler."""
-        total = quota.Amount.of_total(holdings.total_of(self.site.kubernetes, user.user_class.name))
-        held = holdings.held(self.informer.cache.values(), user.name)
+        held, total = self._held_of_total(user.name)
         scheduler = holdings.role_amount(prepared.config.to_dict(), "scheduler")
         if not (total - quota.sum_of(held.values())).covers(scheduler):
             raise Refusal(quota.refusal(scheduler, held, total))
@@ -150,12 +149,15 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         cluster = self.informer.get(cluster_name)
         if cluster is None:
             return None
-        username = cluster["spec"]["username"]
-        user_class = users.classify(username, self.site.identity.classes)
-        total = quota.Amount.of_total(holdings.total_of(self.site.kubernetes, user_class.name))
-        held = holdings.held(self.informer.cache.values(), username)
+        held, total = self._held_of_total(cluster["spec"]["username"])
         grant = holdings.grant(cluster, wanted, held, total)
         return quota.trimmed(wanted, grant, held, total) if grant < wanted else None
+
+    def _held_of_total(self, username: str) -> tuple[dict[str, quota.Amount], quota.Amount]:
+        """What the user's clusters hold, and what they may hold together."""
+        user_class = users.classify(username, self.site.identity.classes)
+        total = quota.Amount.of_total(holdings.total_of(self.site.kubernetes, user_class.name))
+        return holdings.held(self.informer.cache.values(), username), total
 
     async def _hand_over_variables(self, cluster: Mapping[str, Any], request: ClusterRequest) -> None:
         """Put the user's variables into a Secret that goes with the cluster, then let the controller begin."""

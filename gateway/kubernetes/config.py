@@ -61,7 +61,7 @@ def controller_config(site: Site) -> Config:
     config.FacilityKubeController.start_seconds = gateway.timeouts.start_seconds
     config.FacilityKubeController.lifetime_seconds = gateway.timeouts.lifetime_seconds
     config.FacilityKubeController.client_gone_seconds = gateway.timeouts.client_gone_seconds
-    config.FacilityKubeController.user_totals = {"": gateway.user_total, **gateway.user_total_by_class}
+    config.FacilityKubeController.gateway = gateway
     config.KubeController.api_url = names.api_url(gateway)
     config.KubeController.proxy_web_entrypoint = names.WEB_ENTRYPOINT
     config.KubeController.proxy_tcp_entrypoint = names.SCHEDULER_ENTRYPOINT

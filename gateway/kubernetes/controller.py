@@ -21,7 +21,7 @@ from dask_gateway_server.utils import AccessLogger, FrozenAttrDict, RateLimiter,
 from dask_gateway_server.workqueue import Backoff, WorkQueue
 from kubernetes_asyncio import client
 from kubernetes_asyncio.client.rest import ApiException
-from traitlets import Dict, Integer, Unicode
+from traitlets import Instance, Integer, Unicode
 
 from gateway import ends, quota
 from gateway.kubernetes import connection, holdings, names, reasons
@@ -32,6 +32,7 @@ from gateway.kubernetes.ledger import ENDED, Entry, Ledger, State, entry_of
 from gateway.kubernetes.ledger import OVER as POD_OVER
 from gateway.kubernetes.names import LAST_CLIENT, SCHEDULER_COMPONENT, WORKER_COMPONENT
 from gateway.presence import with_preload
+from gateway.site import KubernetesGateway
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 """Kubernetes puts it on each EndpointSlice; the slice's own name is made up."""
@@ -99,7 +100,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
     start_seconds = Integer(120, help="A cluster that has not started by then fails.", config=True)
     lifetime_seconds = Integer(86400, help="A cluster ends at this age.", config=True)
     client_gone_seconds = Integer(3600, help="A cluster without clients ends after this.", config=True)
-    user_totals = Dict(help="Class of users, empty for the others -> gateway.site.UserTotal.", config=True)
+    gateway = Instance(KubernetesGateway, help="What the site says of users' totals.", config=True)
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
@@ -399,7 +400,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
 
     def _total(self, cluster: Mapping[str, Any]) -> quota.Amount:
         user_class = cluster["spec"]["config"]["worker_extra_pod_labels"].get(names.USER_CLASS_LABEL)
-        return quota.Amount.of_total(self.user_totals.get(user_class) or self.user_totals[""])
+        return quota.Amount.of_total(holdings.total_of(self.gateway, user_class))
 
     def _entry_of_a(self, component: str, cluster: Mapping[str, Any]) -> Entry:
         """What a scheduler or worker of a cluster counts for before there is one."""

@@ -13,9 +13,9 @@ OVER = ("Stopped", "Failed")
 """Phases of clusters that are over."""
 
 
-def total_of(gateway: KubernetesGateway, user_class: str) -> UserTotal:
+def total_of(gateway: KubernetesGateway, user_class: str | None) -> UserTotal:
     """What users of a class may hold."""
-    return gateway.user_total_by_class.get(user_class, gateway.user_total)
+    return gateway.user_total_by_class.get(user_class or "", gateway.user_total)
 
 
 def held(clusters: Iterable[Mapping[str, Any]], username: str) -> dict[str, Amount]:

@@ -18,6 +18,7 @@ from dask_gateway_server.workqueue import WorkQueue
 from kubernetes_asyncio.client.rest import ApiException
 from test_kubernetes import ALICE, DAVE
 
+from gateway.kubernetes import holdings
 from gateway.kubernetes.config import cluster_config, controller_config
 from gateway.kubernetes.controller import FacilityKubeController, StrictClient, message_of
 from gateway.site import UserTotal
@@ -533,7 +534,8 @@ def test_the_guides_bounds_of_time(geddes_site):
     controller = FacilityKubeController(config=controller_config(geddes_site))
     assert (controller.start_seconds, controller.lifetime_seconds) == (120, 86400)
     assert controller.client_gone_seconds == 3600
-    assert (controller.user_totals[""].cores, controller.user_totals[""].memory_gib) == (400, 800)
+    total = holdings.total_of(controller.gateway, "purdue")
+    assert (total.cores, total.memory_gib) == (400, 800)
 
 
 async def test_a_stopped_cluster_leaves_nothing_whatever_its_status_knows(world):
