@@ -7,10 +7,10 @@ from typing import Any
 from aiohttp import web
 from dask_gateway_server.backends.base import Backend as UpstreamBackend
 from dask_gateway_server.backends.base import ClusterConfig
-from dask_gateway_server.models import Cluster
+from dask_gateway_server.models import Cluster, ClusterStatus
 from traitlets import Instance, default
 
-from gateway import middleware, options, settings, users
+from gateway import middleware, options, presence, settings, users
 from gateway.auth import FacilityUser
 from gateway.options import ClusterRequest
 from gateway.site import AccountSource, Backend, Site
@@ -57,10 +57,29 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         self.setup_requests(app)
         await super().setup(app)
 
-    @staticmethod
-    def setup_requests(app: web.Application) -> None:
-        """Have requests explained that upstream's routes fail at; for back ends that can't use upstream's setup."""
+    def setup_requests(self, app: web.Application) -> None:
+        """Take reports of schedulers, and have requests explained that upstream's routes fail at.
+
+        For back ends that can't use upstream's setup.
+        """
         app.middlewares.append(middleware.explain)
+        presence.add_route(app, self.note_client)
+
+    @abstractmethod
+    async def note_client(self, name: str) -> None:
+        """Note that a client is connected to a cluster."""
+
+    @abstractmethod
+    def reason_of(self, name: str) -> str | None:
+        """Why a cluster did not start, when that is known."""
+
+    async def get_cluster(self, cluster_name: str, wait: bool = False) -> Cluster | None:
+        """The cluster of that name, if there is one; with ``wait``, when it has started, failed or 20 s have passed."""
+        cluster = await super().get_cluster(cluster_name, wait=wait)
+        if wait and cluster is not None and cluster.status is ClusterStatus.FAILED:
+            reason = self.reason_of(cluster_name)
+            return FailedCluster(cluster, reason) if reason is not None else cluster
+        return cluster
 
     @abstractmethod
     def cluster_config(self, request: ClusterRequest) -> dict[str, Any]:

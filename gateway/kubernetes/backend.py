@@ -10,16 +10,16 @@ from aiohttp import web
 from dask_gateway_server.backends.base import Backend as UpstreamBackend
 from dask_gateway_server.backends.kubernetes.backend import KubeBackend
 from dask_gateway_server.backends.kubernetes.utils import k8s_timestamp
-from dask_gateway_server.models import Cluster, ClusterStatus
+from dask_gateway_server.models import Cluster
 from dask_gateway_server.utils import Flag
 from dask_gateway_server.workqueue import WorkQueue
 from kubernetes_asyncio import client
 from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Unicode
 
-from gateway import directory, middleware, pool, presence, quota, users
+from gateway import directory, middleware, pool, quota, users
 from gateway.auth import FacilityUser
-from gateway.backend import FacilityBackend, FailedCluster, Prepared
+from gateway.backend import FacilityBackend, Prepared
 from gateway.errors import Refusal
 from gateway.kubernetes import connection, holdings, names
 from gateway.kubernetes.config import cluster_config, secret_content
@@ -52,7 +52,6 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         """
         self.setup_requests(app)
         app.middlewares.append(self._tell_of_room)
-        presence.add_route(app, self.note_client)
         await UpstreamBackend.setup(self, app)
         self.api_client = await connection.open_client()
         self.core_client = client.CoreV1Api(api_client=self.api_client)
@@ -196,7 +195,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
             await asyncio.wait_for(waiter, FIRST_ACT_SECONDS)
         except TimeoutError:
             return
-        reason = self._reason(name)
+        reason = self.reason_of(name)
         if reason is not None:
             raise Refusal(reason)
 
@@ -210,15 +209,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
             if error.status != NOT_FOUND:
                 raise
 
-    def _reason(self, name: str) -> str | None:
+    def reason_of(self, name: str) -> str | None:
         """Why a cluster failed, as the controller noted it."""
         status: Mapping[str, Any] = (self.informer.get(name) or {}).get("status", {})
         return status.get("reason")
-
-    async def get_cluster(self, cluster_name: str, wait: bool = False) -> Cluster | None:
-        """The cluster of that name, if there is one; with ``wait``, when it has started, failed or 20 s have passed."""
-        cluster = await super().get_cluster(cluster_name, wait=wait)
-        if wait and cluster is not None and cluster.status is ClusterStatus.FAILED:
-            reason = self._reason(cluster_name)
-            return FailedCluster(cluster, reason) if reason is not None else cluster
-        return cluster

@@ -14,14 +14,13 @@ from dask_gateway_server.backends.db_base import Cluster, JobStatus, Worker
 from dask_gateway_server.backends.db_base import clusters as clusters_table
 from dask_gateway_server.backends.jobqueue import slurm
 from dask_gateway_server.backends.jobqueue.slurm import slurm_format_memory
-from dask_gateway_server.models import ClusterStatus
 from dask_gateway_server.traitlets import Type
 from dask_gateway_server.utils import timestamp
 from traitlets import Integer, Unicode
 
 from gateway import ends, environment_variables, preflight, preload, presence
 from gateway.auth import FacilityUser
-from gateway.backend import FacilityBackend, FailedCluster
+from gateway.backend import FacilityBackend
 from gateway.errors import Refusal
 from gateway.options import ClusterRequest
 from gateway.site import Backend
@@ -72,7 +71,6 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         """Cluster -> why it has not started."""
         self._last_client: dict[str, int] = {}
         """Cluster -> when its scheduler last said that a client is connected, in milliseconds since the epoch."""
-        presence.add_route(app, self.note_client)
         await super().setup(app)
 
     async def note_client(self, name: str) -> None:
@@ -116,13 +114,9 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         folder = cluster.config.staging_directory.format(username=cluster.username)
         return f"{folder}/logs/{cluster.name}/{SCHEDULER_LOG.format(cluster.name)}"
 
-    async def get_cluster(self, cluster_name: str, wait: bool = False) -> Any:
-        """The cluster of that name, if there is one; with ``wait``, when it has started, failed or 20 s have passed."""
-        cluster = await super().get_cluster(cluster_name, wait=wait)
-        reason = self._reasons.get(cluster_name)
-        if wait and cluster is not None and cluster.status is ClusterStatus.FAILED and reason is not None:
-            return FailedCluster(cluster, reason)
-        return cluster
+    def reason_of(self, name: str) -> str | None:
+        """Why a cluster did not start, when that is known."""
+        return self._reasons.get(name)
 
     async def do_check_clusters(self, clusters: Sequence[Cluster]) -> list[bool]:
         """Whether each cluster's scheduler has a job that lives."""
