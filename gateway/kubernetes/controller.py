@@ -269,18 +269,16 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         if not cluster["spec"].get("active", True):
             return "Stopped", reasons.STOPPED
         is_pending, age = phase == "Pending", age_seconds(cluster)
-        left = {
-            "lifetime": self.lifetime_seconds - age,
-            "start": self.start_seconds - age if is_pending else math.inf,
-            "client": math.inf if is_pending else self.client_gone_seconds - seconds_since_client(cluster),
-        }
-        if left["lifetime"] <= 0:
-            return "Stopped", ends.of_age(self.lifetime_seconds)
-        if left["start"] <= 0:
+        # What starts has no clients yet, and what runs has started.
+        alone = 0 if is_pending else seconds_since_client(cluster)
+        start_left = self.start_seconds - age if is_pending else math.inf
+        reason = ends.reason(age, self.lifetime_seconds, alone, self.client_gone_seconds)
+        if reason is not None:
+            return "Stopped", reason
+        if start_left <= 0:
             return "Failed", await self._reason_of_delay(cluster)
-        if left["client"] <= 0:
-            return "Stopped", ends.of_absence(self.client_gone_seconds)
-        self.queue.put_after(_key_of(cluster), min(left.values()))
+        left = min(start_left, self.lifetime_seconds - age, self.client_gone_seconds - alone)
+        self.queue.put_after(_key_of(cluster), left)
         return None
 
     async def _ended_status(self, cluster: Mapping[str, Any], phase: str, reason: str) -> dict[str, Any]:
@@ -378,9 +376,10 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
             self._stop_waiting(cluster)
         else:
             self._waiting[_user_of(cluster)][key] = missing - grant
-        # Reserved before anything is waited for: whoever counts next counts these.
-        tokens = [self.ledger.reserve(self._entry_of_a(WORKER_COMPONENT, cluster)) for _ in range(grant)]
         pod = self._worker_pod(cluster, scheduler) if grant else {}
+        # Reserved before anything is waited for: whoever counts next counts these.
+        entry = self._entry_of_a(WORKER_COMPONENT, cluster)
+        tokens = [self.ledger.reserve(entry) for _ in range(grant)]
         results = [await self._create_workers(pod, tokens)]
         results += await asyncio.gather(*(self._delete_worker(pod_key) for pod_key in superfluous))
         return not all(results)
@@ -521,16 +520,19 @@ def seconds_since_client(cluster: Mapping[str, Any]) -> float:
 
 def reason_in(error: ApiException) -> str | None:
     """Kubernetes' word for an error, for example ``AlreadyExists``."""
-    try:
-        reason: str | None = json.loads(error.body or "")["reason"]
-    except (TypeError, ValueError, KeyError):
-        return None
+    reason: str | None = _status_of(error).get("reason")
     return reason
 
 
 def message_of(error: ApiException) -> str:
     """What Kubernetes says of an error."""
+    return str(_status_of(error).get("message", f"{error.status} {error.reason}"))
+
+
+def _status_of(error: ApiException) -> Mapping[str, Any]:
+    """The object with which Kubernetes answers an error; empty when something else has answered."""
     try:
-        return str(json.loads(error.body or "")["message"])
-    except (TypeError, ValueError, KeyError):
-        return f"{error.status} {error.reason}"
+        status = json.loads(error.body or "")
+    except ValueError:
+        return {}
+    return status if isinstance(status, dict) else {}

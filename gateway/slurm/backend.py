@@ -90,11 +90,9 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         for cluster in active:
             # What was said before a restart is forgotten: then the time begins anew.
             since = self._last_client.get(cluster.name, max(cluster.start_time, self._started))
-            reason = None
-            if now - cluster.start_time >= cluster.config.lifetime_seconds * 1000:
-                reason = ends.of_age(cluster.config.lifetime_seconds)
-            elif cluster.status == JobStatus.RUNNING and now - since >= timeouts.client_gone_seconds * 1000:
-                reason = ends.of_absence(timeouts.client_gone_seconds)
+            age = (now - cluster.start_time) / 1000
+            alone = (now - since) / 1000 if cluster.status == JobStatus.RUNNING else 0
+            reason = ends.reason(age, cluster.config.lifetime_seconds, alone, timeouts.client_gone_seconds)
             if reason is not None:
                 self.log.info("Cluster %s of %s: %s", cluster.name, cluster.username, reason)
                 await self.stop_cluster(cluster.name)
@@ -102,9 +100,12 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
     async def _explain_late_schedulers(self) -> None:
         """Note why schedulers have not started whose time is over: upstream ends them now."""
         seconds = self.site.slurm.timeouts.start_seconds
-        start, bound = JobStatus.SUBMITTED, timestamp() - seconds * 1000
-        late = [cluster for cluster in self.db.active_clusters() if cluster.status == start]
-        late = [cluster for cluster in late if cluster.start_time < bound]
+        bound = timestamp() - seconds * 1000
+        late = [
+            cluster
+            for cluster in self.db.active_clusters()
+            if cluster.status == JobStatus.SUBMITTED and cluster.start_time < bound
+        ]
         known = await self._jobs() if late else {}
         for cluster in late:
             job = known.get(cluster.state.get("job_id", ""))
