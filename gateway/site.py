@@ -332,6 +332,21 @@ class KubernetesGateway(Gateway):
     """Host names that the namespace's pods resolve to fixed addresses (``hostAliases``)."""
 
 
+SlurmWord = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,&|:*()\[\]-]*$")]
+"""Of sbatch: the name of a partition, reservation or QOS, or an expression of features of nodes."""
+
+
+class JobPlacement(Model):
+    """Where jobs of a kind run, in the words of sbatch; what is absent is SLURM's to decide."""
+
+    partition: SlurmWord
+    reservation: SlurmWord | None = None
+    qos: SlurmWord | None = None
+    constraint: SlurmWord | None = None
+    extra_options: tuple[Annotated[str, Field(pattern=r"^--[a-z][^\n]*$")], ...] = ()
+    """Lines ``#SBATCH`` of their scripts, for example ``--exclusive=user``; what the gateway sets itself wins."""
+
+
 class SlurmGateway(Gateway):
     """The gateway on SLURM (Hammer), and its front on Geddes."""
 
@@ -344,7 +359,8 @@ class SlurmGateway(Gateway):
     """Port of the API server on the submission host, loopback only."""
     cluster_name: Name
     account: Name
-    partition: Name
+    scheduler_jobs: JobPlacement
+    worker_jobs: JobPlacement
     front_exposure: Exposure
     staging_directory: Annotated[str, Field(pattern=r"^/\S*\{username\}\S*$")]
     """Template of a user's folder for running clusters and for logs; on storage that the nodes see."""

@@ -177,11 +177,18 @@ def slurm_configuration(site: Site) -> str:
         "GetEnvTimeout": "60",
     }
     lines = [f"{name}={value}" for name, value in settings.items()]
-    lines.append(f"NodeName={nodes} CPUs={NODE_CPUS} RealMemory={NODE_MEMORY_MIB} State=UNKNOWN")
+    placements = (slurm.scheduler_jobs, slurm.worker_jobs)
+    features = ",".join(placement.constraint for placement in placements if placement.constraint)
     lines.append(
-        f"PartitionName={slurm.partition} Nodes={nodes} Default=YES DefaultTime=04:00:00 MaxTime=1-00:00:00"
-        " DefMemPerCPU=1024 State=UP"
+        f"NodeName={nodes} CPUs={NODE_CPUS} RealMemory={NODE_MEMORY_MIB} State=UNKNOWN"
+        + (f" Feature={features}" if features else "")
     )
+    lines += [
+        f"PartitionName={partition} Nodes={nodes}"
+        f" Default={'YES' if partition == slurm.worker_jobs.partition else 'NO'}"
+        " DefaultTime=04:00:00 MaxTime=1-00:00:00 DefMemPerCPU=1024 State=UP"
+        for partition in dict.fromkeys(placement.partition for placement in placements)
+    ]
     return "\n".join([*lines, ""])
 
 

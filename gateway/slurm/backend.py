@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-import math
-import shlex
+import shutil
 import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -13,7 +12,6 @@ from aiohttp import web
 from dask_gateway_server.backends.db_base import Cluster, JobStatus, Worker
 from dask_gateway_server.backends.db_base import clusters as clusters_table
 from dask_gateway_server.backends.jobqueue import slurm
-from dask_gateway_server.backends.jobqueue.slurm import slurm_format_memory
 from dask_gateway_server.traitlets import Type
 from dask_gateway_server.utils import timestamp
 from traitlets import Integer, Unicode
@@ -23,8 +21,8 @@ from gateway.auth import FacilityUser
 from gateway.backend import FacilityBackend
 from gateway.errors import Refusal
 from gateway.options import ClusterRequest
-from gateway.site import Backend
-from gateway.slurm import jobs, launcher
+from gateway.site import Backend, JobPlacement
+from gateway.slurm import commands, jobs, launcher, submission
 from gateway.slurm.config import cluster_config
 
 LAUNCHER = (sys.executable, "-I", "-m", launcher.__name__)
@@ -34,8 +32,13 @@ CREDENTIALS = {"certificate": "dask.crt", "key": "dask.pem", "token": "api-token
 GONE = {"gone": True}
 """State of what has no job any more, and of a cluster that has no folder any more."""
 SCHEDULER_LOG = "dask-scheduler-{}.log"
+WORKER_LOG = "dask-worker-%A_%a.log"
 ACT_SECONDS = 120
 """Bound on one call of the launcher: longer than what it bounds itself."""
+LOOK_SECONDS = 15
+"""Between looks at all jobs: how late the end of a running scheduler's job, or a job that nobody remembers, is seen."""
+SUBMIT_AGAIN_SECONDS = 10
+"""After SLURM did not take workers."""
 END_SECONDS = 60
 """How long a refusal waits for a scheduler that was already submitted to be gone."""
 
@@ -71,7 +74,13 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         """Cluster -> why it has not started."""
         self._last_client: dict[str, int] = {}
         """Cluster -> when its scheduler last said that a client is connected, in milliseconds since the epoch."""
+        self._submitting: set[str] = set()
+        """Clusters of which jobs are being submitted and not yet remembered."""
+        self._leaving: set[str] = set()
+        """Workers whose jobs are being cancelled."""
+        self._accounting_command = shutil.which("sacct") or "sacct"
         await super().setup(app)
+        self.task_pool.spawn(self._look_after_jobs())
 
     async def note_client(self, name: str) -> None:
         """Note that a client is connected to a cluster."""
@@ -106,7 +115,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             for cluster in self.db.active_clusters()
             if cluster.status == JobStatus.SUBMITTED and cluster.start_time < bound
         ]
-        known = await self._jobs() if late else {}
+        known = await commands.listed(self.status_command) if late else {}
         for cluster in late:
             job = known.get(cluster.state.get("job_id", ""))
             self._reasons[cluster.name] = jobs.why_not_started(job, seconds, self._log_of(cluster))
@@ -124,35 +133,55 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         alive: list[bool] = await super().do_check_clusters(clusters)
         for cluster, is_alive in zip(clusters, alive, strict=True):
             if not is_alive:
+                how = await self._how_ended(cluster.state.get("job_id", ""), {})
                 log = self._log_of(cluster)
-                self._reasons[cluster.name] = f"The scheduler's job ended before it was ready; its log is {log}."
+                self._reasons[cluster.name] = f"The scheduler's job ended before it was ready{how}; its log is {log}."
         return alive
 
     async def check_jobs(self, job_ids: Sequence[str]) -> dict[str, bool]:
-        """Which jobs live. Raises :class:`LauncherError` when SLURM does not say.
-
-        Upstream asks for jobs by number, to which squeue gives no list when the only one is unknown to it.
-        """
+        """Which jobs live. Raises :class:`gateway.slurm.commands.CommandError` when SLURM does not say."""
         if not job_ids:
             return {}
-        known = await self._jobs()
+        known = await commands.listed(self.status_command)
         return {number: number in known and known[number].is_alive for number in job_ids}
 
-    async def _jobs(self) -> dict[str, jobs.Job]:
-        process = await asyncio.create_subprocess_exec(
-            *(self.status_command, "--noheader", f"--name={jobs.NAME}", f"--format={jobs.FORMAT}"),
-            env=launcher.SLURM_ENVIRONMENT,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            output, errors = await asyncio.wait_for(process.communicate(), launcher.SLURM_SECONDS)
-        except TimeoutError:
-            process.kill()
-            raise LauncherError(f"squeue took longer than {launcher.SLURM_SECONDS} s") from None
-        if process.returncode != 0:
-            raise LauncherError(f"squeue: {errors.decode(errors='replace').strip()[-500:]}")
-        return jobs.parsed(output.decode(errors="replace"))
+    async def _look_after_jobs(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._look_at_jobs()
+            except (commands.CommandError, OSError) as error:
+                self.log.error("Jobs are looked at again in %d s: %s", LOOK_SECONDS, error)
+
+    async def _look_at_jobs(self) -> None:
+        """End clusters whose scheduler's job has ended, and cancel jobs that no cluster remembers."""
+        running = [cluster for cluster in self.db.active_clusters() if cluster.status == JobStatus.RUNNING]
+        submitting = set(self._submitting)
+        known = await commands.listed(self.status_command)
+        for cluster in running:
+            number = cluster.state.get("job_id", "")
+            if number not in known or not known[number].is_alive:
+                how = await self._how_ended(number, known)
+                self.log.info("Cluster %s of %s: the scheduler's job has ended%s", cluster.name, cluster.username, how)
+                await self.stop_cluster(cluster.name, failed=True)
+        orphans = jobs.orphans(known, self._remembered_jobs(), submitting | self._submitting, self.site.slurm.release)
+        for owner, numbers in orphans.items():
+            self.log.info("Jobs of cluster %s of %s that nobody remembers: %s", owner.cluster, owner.username, numbers)
+            try:
+                await self._act_as(owner, "cancel", jobs=numbers, remove=False)
+            except LauncherError as error:
+                self.log.error("They are not cancelled: %s", error)
+
+    def _remembered_jobs(self) -> set[str]:
+        clusters = [cluster for cluster in self.db.name_to_cluster.values() if cluster.status < JobStatus.STOPPED]
+        items = [*clusters, *(worker for cluster in clusters for worker in cluster.workers.values())]
+        return {item.state["job_id"] for item in items if "job_id" in item.state}
+
+    async def _how_ended(self, number: str, known: Mapping[str, jobs.Job]) -> str:
+        """In brackets, how a job has ended; empty when neither the queue nor accounting knows."""
+        queued = known[number].state if number in known else None
+        how = await commands.end_of(self._accounting_command, number) or queued
+        return f" ({how})" if how else ""
 
     async def _cluster_to_stopped(self, cluster: Cluster) -> None:
         """Upstream's, once the scheduler's job is cancelled: until then this is tried again, over restarts too.
@@ -164,12 +193,86 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             self.db.update_cluster(cluster, state=GONE)
         await super()._cluster_to_stopped(cluster)
 
+    async def _check_cluster_scale(self, cluster: Cluster) -> None:
+        """Upstream's, with one array of jobs for all workers that are missing.
+
+        Upstream submits one by one, and a cluster that SLURM takes no workers of for a moment is lost.
+        """
+        await super()._check_cluster_scale(cluster)
+        waiting = [
+            worker
+            for worker in cluster.workers.values()
+            if worker.status == JobStatus.CREATED and worker.target == JobStatus.RUNNING
+        ]
+        for start in range(0, len(waiting), jobs.MOST_TASKS):
+            await self._submit_workers(cluster, waiting[start : start + jobs.MOST_TASKS])
+
+    async def _worker_to_submitted(self, worker: Worker) -> None:
+        """Nothing: workers are submitted when their cluster is looked at."""
+
+    async def _submit_workers(self, cluster: Cluster, workers: Sequence[Worker]) -> None:
+        """Submit an array of one job for each worker; later again, if SLURM does not take it."""
+        command = self.get_worker_command(cluster, submission.TASK_NAME)
+        config = cluster.config
+        self._submitting.add(cluster.name)
+        try:
+            number = await self._submit(
+                cluster,
+                self.site.slurm.worker_jobs,
+                WORKER_LOG,
+                command,
+                names=[worker.name for worker in workers],
+                cores=config.worker_cores,
+                memory=config.worker_memory,
+            )
+            # One that is to end by now is on its way there as any other that was submitted.
+            self.db.update_workers(
+                [
+                    (worker, {"status": JobStatus.SUBMITTED, "state": {"job_id": f"{number}_{task}"}})
+                    for task, worker in enumerate(workers)
+                ]
+            )
+        except (LauncherError, Refusal, OSError) as error:
+            self.log.error(
+                "Workers of cluster %s are submitted again in %d s: %s", cluster.name, SUBMIT_AGAIN_SECONDS, error
+            )
+            self.queue.put_after(cluster, SUBMIT_AGAIN_SECONDS)
+        finally:
+            self._submitting.discard(cluster.name)
+            for worker in workers:
+                if worker.target != JobStatus.RUNNING:
+                    self.queue.put(worker)
+
     async def _worker_to_stopped(self, worker: Worker) -> None:
-        """Upstream's, once the worker's job is cancelled: until then this is tried again, over restarts too."""
-        if worker.status > JobStatus.CREATED:
-            await self.do_stop_worker(worker)
-            self.db.update_worker(worker, state=GONE)
-        await super()._worker_to_stopped(worker)
+        """Upstream's, for all workers of the cluster that are to end, with one call to cancel their jobs.
+
+        A call that failed is tried again, over restarts too.
+        """
+        cluster = worker.cluster
+        if worker.name in self._leaving or (worker.status == JobStatus.CREATED and cluster.name in self._submitting):
+            return
+        workers = [
+            other
+            for other in cluster.workers.values()
+            if other.target >= JobStatus.STOPPED and JobStatus.CREATED < other.status < JobStatus.STOPPED
+            if other.name not in self._leaving
+        ]
+        if worker.status == JobStatus.CREATED:
+            workers.append(worker)
+        names = {other.name for other in workers}
+        self._leaving |= names
+        try:
+            numbers = [other.state["job_id"] for other in workers if "job_id" in other.state]
+            if numbers:
+                await self._act(cluster, "cancel", jobs=numbers, remove=False)
+            now = timestamp()
+            self.db.update_workers(
+                [(other, {"state": GONE, "status": other.target, "stop_time": now}) for other in workers]
+            )
+        finally:
+            self._leaving -= names
+        self.log.info("%d workers of cluster %s stopped", len(workers), cluster.name)
+        self.queue.put(cluster)
 
     def get_scheduler_command(self, cluster: Cluster) -> list[str]:
         """Upstream's, with our preload before upstream's own."""
@@ -242,13 +345,18 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         self.db.username_to_clusters[cluster.username].pop(cluster.name)
 
     async def _act(self, cluster: Cluster, action: str, **arguments: Any) -> dict[str, Any]:
-        """Have the launcher do something as the cluster's user.
+        """Have the launcher do something as the cluster's user; see :meth:`_act_as`."""
+        owner = jobs.Owner(cluster.name, cluster.username, cluster.config.uid, cluster.config.gid)
+        return await self._act_as(owner, action, **arguments)
+
+    async def _act_as(self, owner: jobs.Owner, action: str, **arguments: Any) -> dict[str, Any]:
+        """Have the launcher do something as a user.
 
         Raises :class:`Refusal` for what is the user's to mend, :class:`LauncherError` for the rest.
         """
-        request = {"action": action, "cluster": cluster.name, "uid": cluster.config.uid, "gid": cluster.config.gid}
+        request = {"action": action, "cluster": owner.cluster, "uid": owner.uid, "gid": owner.gid}
         process = await asyncio.create_subprocess_exec(
-            *("sudo", "-nHu", cluster.username, *LAUNCHER),
+            *("sudo", "-nHu", owner.username, *LAUNCHER),
             env={},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -285,70 +393,69 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             **{f"{tls}{role}__KEY": key for role in ("SCHEDULER", "WORKER")},
         }
 
+    supports_bulk_shutdown = True
+    """A cluster's end cancels the jobs of its workers too."""
+
     async def do_start_cluster(self, cluster: Cluster) -> AsyncIterator[dict[str, Any]]:
         """Submit the scheduler's job; yields the state to remember."""
         config = cluster.config
-        job = await self._submit(
-            cluster,
-            SCHEDULER_LOG.format(cluster.name),
-            self.get_scheduler_command(cluster),
-            cores=config.scheduler_cores,
-            memory=config.scheduler_memory,
-        )
-        yield {"job_id": job}
+        self._submitting.add(cluster.name)
+        try:
+            number = await self._submit(
+                cluster,
+                self.site.slurm.scheduler_jobs,
+                SCHEDULER_LOG.format(cluster.name),
+                self.get_scheduler_command(cluster),
+                cores=config.scheduler_cores,
+                memory=config.scheduler_memory,
+            )
+            yield {"job_id": number}
+        except LauncherError as error:
+            self._reasons[cluster.name] = f"SLURM did not take the scheduler's job: {error}. Try again later."
+            raise
+        finally:
+            self._submitting.discard(cluster.name)
 
-    async def do_start_worker(self, worker: Worker) -> AsyncIterator[dict[str, Any]]:
-        """Submit a worker's job; yields the state to remember."""
-        cluster = worker.cluster
-        job = await self._submit(
-            cluster,
-            f"dask-worker-{worker.name}.log",
-            self.get_worker_command(cluster, worker.name),
-            cores=cluster.config.worker_cores,
-            memory=cluster.config.worker_memory,
-        )
-        yield {"job_id": job}
-
-    async def _submit(self, cluster: Cluster, log: str, command: Sequence[str], *, cores: int, memory: int) -> str:
-        config = cluster.config
-        options = {
-            "job-name": jobs.NAME,
-            "partition": config.partition,
-            "account": config.account,
-            "qos": config.qos,
-            "cpus-per-task": str(cores),
-            "mem": slurm_format_memory(memory),
-            "time": str(math.ceil(config.lifetime_seconds / 60)),
-        }
-        answer = await self._act(
-            cluster,
-            "submit",
-            log=log,
-            script=self._script(cluster, command),
-            options={name: value for name, value in options.items() if value},
-        )
-        self.log.info("Job %s submitted for %s of cluster %s", answer["job"], log, cluster.name)
-        return str(answer["job"])
-
-    def _script(self, cluster: Cluster, command: Sequence[str]) -> str:
-        """The script of a job; SLURM's accounting keeps it, so there is nothing secret in it."""
+    async def _submit(
+        self,
+        cluster: Cluster,
+        placement: JobPlacement,
+        log: str,
+        command: Sequence[str],
+        *,
+        cores: int,
+        memory: int,
+        names: Sequence[str] = (),
+    ) -> str:
+        """Submit a job, or an array of one for each name; returns its number."""
         folder = self.get_staging_directory(cluster)
         plan = preflight.decoded(cluster.config.plan)._replace(variables=f"{folder}/{launcher.VARIABLES}")
         # Isolated, because nothing of the user's may change what runs before their variables are there.
         words = [plan.python, "-I", f"{folder}/{launcher.PROGRAM}", "start", plan.encoded(), *command]
-        return f"#!/bin/sh\nexec {shlex.join(words)}\n"
+        options = submission.options(
+            self.site.slurm,
+            placement,
+            cluster.name,
+            cores=cores,
+            memory_bytes=memory,
+            lifetime_seconds=cluster.config.lifetime_seconds,
+        )
+        answer = await self._act(
+            cluster,
+            "submit",
+            log=log,
+            script=submission.script(placement, words, names),
+            options=options | (submission.array(len(names)) if names else {}),
+        )
+        self.log.info("Job %s submitted for %s of cluster %s", answer["job"], log, cluster.name)
+        return str(answer["job"])
 
     async def do_stop_cluster(self, cluster: Cluster) -> None:
-        """Cancel the scheduler's job and remove the cluster's folder."""
-        job = cluster.state.get("job_id")
+        """Cancel all of a cluster's jobs and remove its folder."""
         if cluster.state != GONE:
-            await self._act(cluster, "cancel", jobs=[job] if job else [], remove=True)
-
-    async def do_stop_worker(self, worker: Worker) -> None:
-        """Cancel a worker's job."""
-        job = worker.state.get("job_id")
-        if job is not None:
-            await self._act(worker.cluster, "cancel", jobs=[job], remove=False)
+            items = [cluster, *(worker for worker in cluster.workers.values() if worker.status < JobStatus.STOPPED)]
+            numbers = jobs.arrays(item.state["job_id"] for item in items if "job_id" in item.state)
+            await self._act(cluster, "cancel", jobs=numbers, remove=True)
 
 
 def read_answer(action: str, output: bytes, errors: bytes) -> dict[str, Any]:

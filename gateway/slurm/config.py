@@ -67,8 +67,6 @@ def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
         "worker_cores": cores,
         "worker_threads": cores,
         "worker_memory": request.worker_memory_bytes,
-        "partition": slurm.partition,
-        "account": slurm.account,
         "staging_directory": slurm.staging_directory,
         "lifetime_seconds": slurm.timeouts.lifetime_seconds,
     }

@@ -25,9 +25,17 @@ from gateway import preflight, preload
 CONFIGURATION = Path("/etc/dask-gateway/launcher.json")
 CLUSTER_NAME = re.compile(r"[0-9a-f]{32}")
 JOB_ID = re.compile(r"[0-9]{1,12}")
+TASK_ID = re.compile(r"[0-9]{1,12}(_[0-9]{1,7})?")
+"""A job, or a task of an array."""
 FILE_NAME = re.compile(r"[a-z][a-z.-]{0,30}")
-LOG_NAME = re.compile(r"dask-(scheduler|worker)-[0-9a-f]{32}\.log")
-JOB_OPTIONS = frozenset({"account", "cpus-per-task", "job-name", "mem", "partition", "qos", "time"})
+LOG_NAME = re.compile(r"dask-(scheduler-[0-9a-f]{32}|worker-%A_%a)\.log")
+"""With what sbatch puts for the numbers of an array and of its task."""
+JOB_OPTIONS = frozenset(
+    {
+        *("account", "array", "comment", "constraint", "cpus-per-task", "job-name", "mem", "partition", "qos"),
+        *("reservation", "time"),
+    }
+)
 """Options of sbatch that a request may give; where the job runs and writes is decided here."""
 SLURM_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 """All that sbatch and scancel have, and so all that SLURM's accounting sees of a job's environment."""
@@ -145,7 +153,7 @@ def imports(_limits: Limits, user: User, request: Mapping[str, Any]) -> dict[str
 
 
 def submit(limits: Limits, user: User, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Submit a job of a prepared cluster; answers with ``job``, its number."""
+    """Submit a job or an array of jobs of a prepared cluster; answers with ``job``, its number."""
     options: dict[str, str] = request["options"]
     unknown = set(options) - JOB_OPTIONS
     if unknown or not LOG_NAME.fullmatch(request["log"]):
@@ -166,7 +174,7 @@ def submit(limits: Limits, user: User, request: Mapping[str, Any]) -> dict[str, 
 def cancel(limits: Limits, user: User, request: Mapping[str, Any]) -> dict[str, Any]:
     """Cancel jobs, and with ``remove`` remove the cluster's folder, whatever the state of either."""
     jobs: list[str] = request["jobs"]
-    if not all(JOB_ID.fullmatch(job) for job in jobs):
+    if not all(TASK_ID.fullmatch(job) for job in jobs):
         raise RequestError("a job's number is none")
     try:
         if jobs:

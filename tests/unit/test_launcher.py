@@ -19,7 +19,7 @@ from gateway.slurm import launcher
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = "0123456789abcdef" * 2
-LOG = f"dask-worker-{'f' * 32}.log"
+LOG = "dask-worker-%A_%a.log"
 UID, GID = 20001, 20000
 CANARY = "f3b1c0ffee"
 
@@ -295,7 +295,9 @@ def test_where_a_job_runs_and_writes_is_not_the_requests(setting):
 
 
 @pytest.mark.weakness(10)
-@pytest.mark.parametrize("name", ["output", "chdir", "export", "uid", "wrap", "comment", "mem=1 --uid", "", "prolog"])
+@pytest.mark.parametrize(
+    "name", ["output", "chdir", "export", "uid", "wrap", "dependency", "mem=1 --uid", "", "prolog"]
+)
 def test_other_options_of_jobs_are_refused(setting, name):
     setting.prepare()
     assert "no options of a job here" in setting.submit(options={"mem": "1M", name: "x"})["error"]
@@ -319,9 +321,9 @@ def test_a_submission_that_fails_says_why(setting):
 
 def test_jobs_are_cancelled_and_the_folder_goes(setting):
     setting.prepare()
-    assert setting.cancel(jobs=["4711", "4712"]) == {"ok": True}
+    assert setting.cancel(jobs=["4711", "4712_3"]) == {"ok": True}
     called = setting.called("scancel")
-    assert (called.arguments, called.environment) == (["4711", "4712"], launcher.SLURM_ENVIRONMENT)
+    assert (called.arguments, called.environment) == (["4711", "4712_3"], launcher.SLURM_ENVIRONMENT)
     assert not setting.folder.exists()
 
 
@@ -352,7 +354,7 @@ def test_without_jobs_nothing_is_cancelled(setting):
     assert not setting.folder.exists()
 
 
-@pytest.mark.parametrize("job", ["", "0x1", "-1", "--user=bob", "1 2", "1_2", "1\n", "9" * 13, 5])
+@pytest.mark.parametrize("job", ["", "0x1", "-1", "--user=bob", "1 2", "1_", "1_[2-3]", "1_2_3", "1\n", "9" * 13, 5])
 def test_what_is_no_jobs_number_cancels_nothing(setting, job):
     setting.prepare()
     assert "error" in setting.cancel(jobs=["4711", job])

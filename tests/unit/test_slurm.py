@@ -5,11 +5,12 @@ import base64
 import dataclasses
 import json
 import shlex
+import subprocess
 from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
-from dask_gateway_server.backends.db_base import DataManager, JobStatus
+from dask_gateway_server.backends.db_base import Cluster, DataManager, JobStatus
 from dask_gateway_server.backends.jobqueue import slurm
 from dask_gateway_server.models import User
 from dask_gateway_server.options import Options
@@ -20,8 +21,10 @@ from gateway.environments import Environment
 from gateway.errors import Refusal
 from gateway.options import GIB, ClusterRequest
 from gateway.slurm import backend as slurm_backend
+from gateway.slurm import jobs
 from gateway.slurm.__main__ import SlurmGateway, main
-from gateway.slurm.backend import FacilitySlurmBackend, FacilitySlurmClusterConfig, LauncherError, read_answer
+from gateway.slurm.backend import GONE, FacilitySlurmBackend, FacilitySlurmClusterConfig, LauncherError, read_answer
+from gateway.slurm.commands import CommandError
 from gateway.slurm.config import cluster_config, plan_of, server_config
 from gateway.users import Account, classify
 
@@ -52,29 +55,34 @@ def launcher(backend, monkeypatch):
     """What the launcher was asked for; it answers by ``answers``, else that all is well."""
     asked, answers = [], {}
 
-    async def act(cluster, action, **arguments):
-        asked.append({"action": action, "cluster": cluster.name, **arguments})
+    async def act(owner, action, **arguments):
+        asked.append({"action": action, "cluster": owner.cluster, **arguments})
         found = answers.get(action, {"job": "7"})
         if isinstance(found, BaseException):
             raise found
         return found
 
-    monkeypatch.setattr(backend, "_act", act)
+    monkeypatch.setattr(backend, "_act_as", act)
     return SimpleNamespace(asked=asked, answers=answers)
 
 
 @pytest.fixture
 def submission(backend, launcher, testbed_site):
-    """What the launcher gets for a request: log, options and script, of scheduler or worker."""
+    """What the launcher gets for a request: log, options and script, of a scheduler or of so many workers."""
+    remembered = []
+    backend.db = SimpleNamespace(update_workers=remembered.extend)
+    backend._submitting, backend._reasons = set(), {}
 
-    def make(request, *, worker, **changed):
+    def make(request, *, worker, count=1, **changed):
         cluster = cluster_of(testbed_site, request, **changed)
-        start = (
-            backend.do_start_worker(SimpleNamespace(name="f" * 32, cluster=cluster))
-            if worker
-            else backend.do_start_cluster(cluster)
-        )
-        assert asyncio.run(anext(start)) == {"job_id": "7"}
+        if worker:
+            workers = [SimpleNamespace(name=f"{number:032x}", target=JobStatus.RUNNING) for number in range(count)]
+            asyncio.run(backend._submit_workers(cluster, workers))
+            jobs = [(other.name, update["state"]["job_id"]) for other, update in remembered]
+            assert jobs == [(worker.name, f"7_{task}") for task, worker in enumerate(workers)]
+            remembered.clear()
+        else:
+            assert asyncio.run(anext(backend.do_start_cluster(cluster))) == {"job_id": "7"}
         return SimpleNamespace(**launcher.asked.pop())
 
     return make
@@ -89,21 +97,63 @@ def cluster_of(site, request, **changed):
         tls_key=b"key",
         scheduler_address="tls://node:1",
         state={},
+        workers={},
         config=FacilitySlurmClusterConfig(**{**cluster_config(site, request), **changed}),
     )
 
 
 def words_of(script):
-    first, line = script.splitlines()
+    """Of the command that a job becomes; a task of an array has found its name by then."""
+    first, *_, line = script.splitlines()
     assert first == "#!/bin/sh"
     return shlex.split(line)
+
+
+def shell(script, task):
+    """The words of the command that the shell makes of the script of an array's task."""
+    ended = subprocess.run(
+        ["sh", "-s"],
+        input=script.replace("exec ", "printf '%s\\n' ", 1),
+        env={"SLURM_ARRAY_TASK_ID": str(task)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return ended.stdout.splitlines()
 
 
 @pytest.mark.parametrize("worker", [False, True], ids=["scheduler", "worker"])
 def test_jobs_end_after_the_lifetime_and_are_charged_to_the_site(submission, testbed_site, worker):
     options = submission(ALICE, worker=worker).options
     minutes = testbed_site.slurm.timeouts.lifetime_seconds // 60
-    assert {"time": str(minutes), "account": "cms", "partition": "hammer-nodes"}.items() <= options.items()
+    assert {"time": str(minutes), "account": "cms"}.items() <= options.items()
+
+
+def test_schedulers_and_workers_have_places_of_their_own(submission):
+    scheduler, worker = (submission(ALICE, worker=worker) for worker in (False, True))
+    assert (scheduler.options["partition"], worker.options["partition"]) == ("hammer-schedulers", "hammer-nodes")
+    assert worker.options["constraint"] == "local-disk"
+    assert "constraint" not in scheduler.options
+    assert "#SBATCH --nice=10" in worker.script.splitlines()
+    assert "#SBATCH" not in scheduler.script
+    absent = {"reservation", "qos", "array"}
+    assert not absent & scheduler.options.keys()
+
+
+def test_all_workers_are_one_array_with_a_name_for_each(submission):
+    job = submission(ALICE, worker=True, count=300)
+    assert job.options["array"] == "0-299"
+    for task in (0, 7, 299):
+        words = shell(job.script, task)
+        assert words[words.index("--name") + 1] == f"{task:032x}"
+        assert words[words.index("--nthreads") + 1] == "2"
+
+
+def test_jobs_are_known_as_their_clusters(submission, testbed_site):
+    for worker in (False, True):
+        options = submission(ALICE, worker=worker).options
+        assert options["job-name"] == "dask-gateway"
+        assert options["comment"] == f"{testbed_site.slurm.release}/{NAME}"
 
 
 @pytest.mark.parametrize(("seconds", "minutes"), [(60, 1), (61, 2), (86400, 1440)])
@@ -169,11 +219,14 @@ async def test_a_stopped_cluster_has_its_job_cancelled_and_its_folder_removed(ba
     cluster = cluster_of(testbed_site, ALICE)
     await backend.do_stop_cluster(cluster)
     cluster.state = {"job_id": "7"}
+    jobs = {"8_0": JobStatus.CLOSING, "8_1": JobStatus.CLOSING, "8_2": JobStatus.STOPPED, "9_0": JobStatus.STOPPED}
+    cluster.workers = {
+        number: SimpleNamespace(state={"job_id": number}, status=status) for number, status in jobs.items()
+    }
+    cluster.workers["never submitted"] = SimpleNamespace(state={}, status=JobStatus.CLOSING)
     await backend.do_stop_cluster(cluster)
-    await backend.do_stop_worker(SimpleNamespace(cluster=cluster, state={"job_id": "8"}))
-    await backend.do_stop_worker(SimpleNamespace(cluster=cluster, state={}))
     cancelled = [(asked["action"], asked["jobs"], asked["remove"]) for asked in launcher.asked]
-    assert cancelled == [("cancel", [], True), ("cancel", ["7"], True), ("cancel", ["8"], False)]
+    assert cancelled == [("cancel", [], True), ("cancel", ["7", "8"], True)]
 
 
 @pytest.fixture
@@ -185,6 +238,8 @@ def alice(testbed_site):
 def running(backend):
     """The backend with an empty database, and with what ends clusters that are to end."""
     backend.db, backend.queue = DataManager(), Queue()
+    backend._submitting, backend._leaving, backend._reasons = set(), set(), {}
+    backend._accounting_command = "/bin/false"
     return backend
 
 
@@ -192,11 +247,14 @@ class Queue:
     """Takes clusters; those that are to end do so at once."""
 
     def __init__(self):
-        self.clusters = []
+        self.clusters, self.later = [], []
+
+    def put_after(self, cluster, seconds):
+        self.later.append(cluster)
 
     def put(self, cluster):
         self.clusters.append(cluster)
-        if cluster.target == JobStatus.FAILED:
+        if isinstance(cluster, Cluster) and cluster.target == JobStatus.FAILED:
             cluster.shutdown.set()
 
 
@@ -262,6 +320,11 @@ async def test_old_and_lonely_clusters_are_stopped(running, testbed_site, monkey
     assert "gone" not in running._last_client
 
 
+def listed(number, state, reason="None", user="alice", uid=20001, comment=""):
+    """A line of squeue."""
+    return f"{number}|{state}|{user}|{uid}|20000|{comment}|{reason}\n"
+
+
 def squeue(backend, tmp_path, text, code=0):
     """A squeue that answers with this text, and notes what it was asked."""
     program = tmp_path / "squeue"
@@ -275,21 +338,175 @@ def squeue(backend, tmp_path, text, code=0):
 
 
 async def test_all_jobs_are_looked_at_in_one_call(running, tmp_path):
-    asked = squeue(running, tmp_path, "1|RUNNING|None\n2|PENDING|Resources\n3|TIMEOUT|TimeLimit\n4|SUSPENDED|None\n")
-    assert await running.check_jobs(["1", "2", "3", "4", "5"]) == {
+    states = {"1": "RUNNING", "2_0": "PENDING", "3": "TIMEOUT", "4": "SUSPENDED", "6_1": "OUT_OF_MEMORY"}
+    asked = squeue(running, tmp_path, "".join(map(listed, states.keys(), states.values())))
+    assert await running.check_jobs(["1", "2_0", "3", "4", "5"]) == {
         "1": True,
-        "2": True,
+        "2_0": True,
         "3": False,
         "4": True,
         "5": False,
     }
-    assert asked() == ["--noheader --name=dask-gateway --format=%i|%T|%r"]
+    (arguments,) = asked()
+    assert arguments == "--noheader --array --states=all --name=dask-gateway --format=%i|%T|%u|%U|%G|%k|%r"
 
 
 async def test_no_job_ends_because_slurm_does_not_answer(running, tmp_path):
     squeue(running, tmp_path, "Unable to contact slurm controller", code=1)
-    with pytest.raises(LauncherError, match="Unable to contact slurm controller"):
+    with pytest.raises(CommandError, match="Unable to contact slurm controller"):
         await running.check_jobs(["1"])
+
+
+def cluster_in(running, site, **values):
+    """A cluster in the database."""
+    config = FacilitySlurmClusterConfig(**cluster_config(site, ALICE))
+    cluster = running.db.create_cluster("alice", {}, config.to_dict())
+    if values:
+        running.db.update_cluster(cluster, **values)
+    return cluster
+
+
+async def test_jobs_that_nobody_remembers_are_cancelled(running, launcher, testbed_site, tmp_path):
+    release = testbed_site.slurm.release
+    known = cluster_in(running, testbed_site, status=JobStatus.RUNNING, state={"job_id": "1"})
+    running.db.update_worker(running.db.create_worker(known), state={"job_id": "2_0"})
+    ended = cluster_in(running, testbed_site, status=JobStatus.STOPPED, target=JobStatus.STOPPED, state=GONE)
+    busy = cluster_in(running, testbed_site, status=JobStatus.CREATED)
+    running._submitting = {busy.name}
+    unknown = "f" * 32
+    squeue(
+        running,
+        tmp_path,
+        listed("1", "RUNNING", comment=f"{release}/{known.name}")
+        + listed("2_0", "RUNNING", comment=f"{release}/{known.name}")
+        + listed("2_1", "RUNNING", comment=f"{release}/{known.name}")
+        + listed("3", "PENDING", "Resources", comment=f"{release}/{ended.name}")
+        + listed("4", "RUNNING", comment=f"{release}/{busy.name}")
+        + listed("5_0", "RUNNING", user="bob", uid=20002, comment=f"{release}/{unknown}")
+        + listed("5_1", "PENDING", user="bob", uid=20002, comment=f"{release}/{unknown}")
+        + listed("6", "COMPLETING", comment=f"{release}/{unknown}")
+        + listed("7", "CANCELLED", comment=f"{release}/{unknown}")
+        + listed("8", "RUNNING", comment=f"another/{unknown}")
+        + listed("9", "RUNNING", comment="")
+        + listed("10", "RUNNING", comment=f"{release}/{unknown}; more"),
+    )
+    await running._look_at_jobs()
+    assert {(asked["cluster"], *asked["jobs"]) for asked in launcher.asked} == {
+        (known.name, "2_1"),
+        (ended.name, "3"),
+        (unknown, "5_0", "5_1"),
+    }
+    assert not any(asked["remove"] for asked in launcher.asked)
+    assert known.target == JobStatus.RUNNING
+
+
+@pytest.mark.parametrize("said", [listed("1", "OUT_OF_MEMORY"), listed("2", "RUNNING"), ""], ids=repr)
+async def test_a_cluster_whose_schedulers_job_has_ended_ends(running, launcher, testbed_site, tmp_path, said):
+    cluster = cluster_in(running, testbed_site, status=JobStatus.RUNNING, state={"job_id": "1"})
+    squeue(running, tmp_path, said)
+    await running._look_at_jobs()
+    assert cluster.target == JobStatus.FAILED
+
+
+async def test_no_cluster_ends_because_slurm_does_not_answer(running, launcher, testbed_site, tmp_path):
+    cluster = cluster_in(running, testbed_site, status=JobStatus.RUNNING, state={"job_id": "1"})
+    squeue(running, tmp_path, "Unable to contact slurm controller", code=1)
+    with pytest.raises(CommandError):
+        await running._look_at_jobs()
+    assert cluster.target == JobStatus.RUNNING
+
+
+async def test_workers_that_slurm_does_not_take_are_submitted_later(running, launcher, testbed_site):
+    cluster = cluster_in(running, testbed_site, status=JobStatus.RUNNING, count=3, scheduler_address="tls://node:1")
+    cluster.added_to_proxies = True
+    launcher.answers["submit"] = LauncherError("Unable to contact slurm controller")
+    for _ in range(5):
+        await running.reconcile_cluster(cluster)
+    assert (cluster.target, running.queue.later) == (JobStatus.RUNNING, [cluster] * 5)
+    assert {worker.status for worker in cluster.workers.values()} == {JobStatus.CREATED}
+
+    del launcher.answers["submit"]
+    launcher.asked.clear()
+    for worker in list(cluster.workers.values()):
+        await running.reconcile_worker(worker)
+    await running.reconcile_cluster(cluster)
+    await running.reconcile_cluster(cluster)
+    assert [asked["options"]["array"] for asked in launcher.asked] == ["0-2"]
+    assert [worker.state["job_id"] for worker in cluster.workers.values()] == ["7_0", "7_1", "7_2"]
+    assert {worker.status for worker in cluster.workers.values()} == {JobStatus.SUBMITTED}
+
+
+async def test_upstream_gives_a_cluster_up_that_slurm_takes_no_workers_of_for_a_moment(running, launcher, testbed_site):
+    """The bug that the test before is about."""
+
+    async def away(*_arguments):
+        raise LauncherError("Unable to contact slurm controller")
+
+    running.start_job = away
+    cluster = cluster_in(running, testbed_site, status=JobStatus.RUNNING, count=3)
+    for _ in range(3):
+        worker = running.db.create_worker(cluster)
+        await slurm.SlurmBackend._worker_to_submitted(running, worker)
+    await slurm.SlurmBackend._check_cluster_scale(running, cluster)
+    assert cluster.target == JobStatus.FAILED
+
+
+async def test_workers_that_are_to_go_go_together(running, launcher, testbed_site):
+    cluster = cluster_in(running, testbed_site, status=JobStatus.RUNNING, count=0)
+    workers = [running.db.create_worker(cluster) for _ in range(5)]
+    ending = {"status": JobStatus.RUNNING, "target": JobStatus.STOPPED}
+    running.db.update_workers(
+        [(worker, {**ending, "state": {"job_id": f"7_{task}"}}) for task, worker in enumerate(workers)]
+    )
+    running.db.update_worker(workers[4], target=JobStatus.RUNNING)
+    await asyncio.gather(*(running.reconcile_worker(worker) for worker in workers))
+    assert [asked["jobs"] for asked in launcher.asked] == [["7_0", "7_1", "7_2", "7_3"]]
+    assert [worker.status for worker in workers] == [JobStatus.STOPPED] * 4 + [JobStatus.RUNNING]
+
+
+async def test_a_worker_that_is_to_go_while_it_is_submitted_goes(running, launcher, testbed_site):
+    cluster = cluster_in(running, testbed_site, status=JobStatus.RUNNING, count=2, scheduler_address="tls://node:1")
+    cluster.added_to_proxies = True
+    act = running._act
+
+    async def slow(cluster, action, **arguments):
+        if action == "submit":
+            worker = next(iter(cluster.workers.values()))
+            running.db.update_worker(worker, target=JobStatus.STOPPED)
+            await running.reconcile_worker(worker)
+            assert worker.status == JobStatus.CREATED
+        return await act(cluster, action, **arguments)
+
+    running._act = slow
+    await running.reconcile_cluster(cluster)
+    worker = running.queue.clusters[-1]
+    await running.reconcile_worker(worker)
+    assert [asked["jobs"] for asked in launcher.asked if asked["action"] == "cancel"] == [["7_0"]]
+    assert worker.status == JobStatus.STOPPED
+
+
+async def test_who_starts_a_cluster_is_told_that_slurm_did_not_take_it(running, launcher, testbed_site):
+    cluster = cluster_in(running, testbed_site)
+    launcher.answers["submit"] = LauncherError("'submit' failed: Unable to contact slurm controller")
+    await running._cluster_to_submitted(cluster)
+    assert cluster.target == JobStatus.FAILED
+    assert running.reason_of(cluster.name) == (
+        "SLURM did not take the scheduler's job: 'submit' failed: Unable to contact slurm controller. Try again later."
+    )
+    assert running._submitting == set()
+
+
+@pytest.mark.parametrize(
+    ("said", "end"),
+    [
+        ("OUT_OF_MEMORY|0:125\n", "OUT_OF_MEMORY, exit code 0:125"),
+        ("CANCELLED by 20001|0:15\n", "CANCELLED, exit code 0:15"),
+        ("RUNNING|0:0\n", None),
+        ("", None),
+    ],
+)
+def test_accounting_tells_how_a_job_ended(said, end):
+    assert jobs.end_of(said) == end
 
 
 def test_upstream_takes_suspended_jobs_for_ended():
@@ -340,16 +557,22 @@ LOG = "/depot/cms/users/alice/.dask-gateway/logs/{0}/dask-scheduler-{0}.log"
 
 
 @pytest.mark.parametrize(
-    ("listed", "reason"),
+    ("line", "reason"),
     [
-        ("7|PENDING|Resources", "the scheduler's job waits in SLURM's queue (Resources). Try again later."),
-        ("7|RUNNING|None", "the scheduler's job is RUNNING, but the scheduler does not answer; its log is {log}."),
-        ("8|RUNNING|None", "the scheduler's job has ended; its log is {log}."),
-        ("7|OUT_OF_MEMORY|None", "the scheduler's job has ended; its log is {log}."),
+        (
+            listed("7", "PENDING", "Resources"),
+            "the scheduler's job waits in SLURM's queue (Resources). Try again later.",
+        ),
+        (
+            listed("7", "RUNNING"),
+            "the scheduler's job is RUNNING, but the scheduler does not answer; its log is {log}.",
+        ),
+        (listed("8", "RUNNING"), "the scheduler's job has ended; its log is {log}."),
+        (listed("7", "OUT_OF_MEMORY"), "the scheduler's job has ended (OUT_OF_MEMORY); its log is {log}."),
     ],
 )
-async def test_who_waits_is_told_why_nothing_starts(running, testbed_site, tmp_path, listed, reason):
-    squeue(running, tmp_path, f"{listed}\n")
+async def test_who_waits_is_told_why_nothing_starts(running, testbed_site, tmp_path, line, reason):
+    squeue(running, tmp_path, line)
     running._started, running._last_client, running._reasons = 0, {}, {"gone": "x"}
     config = FacilitySlurmClusterConfig(**cluster_config(testbed_site, ALICE))
     cluster = running.db.create_cluster("alice", {}, config.to_dict())
@@ -372,12 +595,17 @@ async def test_who_waits_is_told_why_nothing_starts(running, testbed_site, tmp_p
 
 async def test_a_scheduler_whose_job_ended_early_is_told_with_its_log(running, testbed_site, tmp_path):
     squeue(running, tmp_path, "")
-    running._reasons = {}
+    accounting = tmp_path / "sacct"
+    accounting.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/asked\necho "OUT_OF_MEMORY|0:125"\n')
+    accounting.chmod(0o755)
+    running._accounting_command = str(accounting)
     config = FacilitySlurmClusterConfig(**cluster_config(testbed_site, ALICE))
     cluster = running.db.create_cluster("alice", {}, config.to_dict())
     running.db.update_cluster(cluster, state={"job_id": "7"})
     assert await running.do_check_clusters([cluster]) == [False]
-    expected = f"The scheduler's job ended before it was ready; its log is {LOG.format(cluster.name)}."
+    how = "(OUT_OF_MEMORY, exit code 0:125)"
+    expected = f"The scheduler's job ended before it was ready {how}; its log is {LOG.format(cluster.name)}."
+    assert "--jobs=7 " in (tmp_path / "asked").read_text()
     assert running._reasons == {cluster.name: expected}
 
 
