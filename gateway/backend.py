@@ -16,6 +16,9 @@ from gateway.options import ClusterRequest
 from gateway.site import AccountSource, Backend, Site
 from gateway.users import Account
 
+WISHES = {"scale": "count", "adapt": "maximum"}
+"""Last part of an API path -> the number of workers in its request."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -63,7 +66,27 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         For back ends that can't use upstream's setup.
         """
         app.middlewares.append(middleware.explain)
+        app.middlewares.append(self._tell_of_room)
         presence.add_route(app, self.note_client)
+
+    @web.middleware
+    async def _tell_of_room(self, request: web.Request, handler: middleware.Handler) -> web.StreamResponse:
+        """Add to the answer to a wish for workers why not all of them come now.
+
+        Upstream's routes know bounds of one cluster only, and cut the wish down to them (dask/dask-gateway#313).
+        """
+        response = await handler(request)
+        wanted = WISHES.get(request.path.rpartition("/")[2])
+        if wanted is None or request.method != "POST" or response.status != web.HTTPOk.status_code:
+            return response
+        count = (await request.json()).get(wanted)
+        name = request.match_info.get("cluster_name", "")
+        advice = self.advice_of_scaling(name, count) if isinstance(count, int) else None
+        return response if advice is None else web.json_response({"ok": False, "msg": advice})
+
+    @abstractmethod
+    def advice_of_scaling(self, cluster_name: str, wanted: int) -> str | None:
+        """What the user is told who wishes for so many workers of a cluster and does not get them all now."""
 
     @abstractmethod
     async def note_client(self, name: str) -> None:

@@ -361,6 +361,8 @@ class SlurmGateway(Gateway):
     account: Name
     scheduler_jobs: JobPlacement
     worker_jobs: JobPlacement
+    user_total: UserTotal | None = None
+    """Absent when SLURM's own limits of associations and QOS are all that bounds a user."""
     front_exposure: Exposure
     staging_directory: Annotated[str, Field(pattern=r"^/\S*\{username\}\S*$")]
     """Template of a user's folder for running clusters and for logs; on storage that the nodes see."""

@@ -17,7 +17,7 @@ from kubernetes_asyncio import client
 from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Unicode
 
-from gateway import directory, middleware, pool, quota, users
+from gateway import directory, pool, quota, users
 from gateway.auth import FacilityUser
 from gateway.backend import FacilityBackend, Prepared
 from gateway.errors import Refusal
@@ -30,8 +30,6 @@ from gateway.site import AccountSource, Backend
 from gateway.users import Account
 
 GROUP = "gateway.dask.org"
-WISHES = {"scale": "count", "adapt": "maximum"}
-"""Last part of an API path -> the number of workers in its request."""
 PLURAL = "daskclusters"
 NOT_FOUND = 404
 FIRST_ACT_SECONDS = 8.0
@@ -51,7 +49,6 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         Upstream's own method can't be reused: it starts a cluster-wide informer (dask/dask-gateway#661).
         """
         self.setup_requests(app)
-        app.middlewares.append(self._tell_of_room)
         await UpstreamBackend.setup(self, app)
         self.api_client = await connection.open_client()
         self.core_client = client.CoreV1Api(api_client=self.api_client)
@@ -81,21 +78,6 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
             # An administrator has deleted it, and its scheduler still runs.
             if error.status != NOT_FOUND:
                 raise
-
-    @web.middleware
-    async def _tell_of_room(self, request: web.Request, handler: middleware.Handler) -> web.StreamResponse:
-        """Add to the answer to a wish for workers how much of it the user's total leaves room for.
-
-        Upstream's routes know bounds of one cluster only, and cut the wish down to them (dask/dask-gateway#313).
-        """
-        response = await handler(request)
-        wanted = WISHES.get(request.path.rpartition("/")[2])
-        if wanted is None or request.method != "POST" or response.status != web.HTTPOk.status_code:
-            return response
-        count = (await request.json()).get(wanted)
-        name = request.match_info.get("cluster_name", "")
-        advice = self.advice_of_scaling(name, count) if isinstance(count, int) else None
-        return response if advice is None else web.json_response({"ok": False, "msg": advice})
 
     def cluster_config(self, request: ClusterRequest) -> dict[str, Any]:
         """See :func:`gateway.kubernetes.config.cluster_config`."""

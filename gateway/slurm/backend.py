@@ -16,13 +16,13 @@ from dask_gateway_server.traitlets import Type
 from dask_gateway_server.utils import timestamp
 from traitlets import Integer, Unicode
 
-from gateway import ends, environment_variables, preflight, preload, presence
+from gateway import ends, environment_variables, preflight, preload, presence, quota
 from gateway.auth import FacilityUser
 from gateway.backend import FacilityBackend
 from gateway.errors import Refusal
 from gateway.options import ClusterRequest
 from gateway.site import Backend, JobPlacement
-from gateway.slurm import commands, jobs, launcher, submission
+from gateway.slurm import commands, holdings, jobs, launcher, submission
 from gateway.slurm.config import cluster_config
 
 LAUNCHER = (sys.executable, "-I", "-m", launcher.__name__)
@@ -78,6 +78,8 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         """Clusters of which jobs are being submitted and not yet remembered."""
         self._leaving: set[str] = set()
         """Workers whose jobs are being cancelled."""
+        self._not_taken: dict[str, str] = {}
+        """Cluster -> why SLURM did not take its workers when they were last submitted."""
         self._accounting_command = shutil.which("sacct") or "sacct"
         await super().setup(app)
         self.task_pool.spawn(self._look_after_jobs())
@@ -192,13 +194,19 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             await self.do_stop_cluster(cluster)
             self.db.update_cluster(cluster, state=GONE)
         await super()._cluster_to_stopped(cluster)
+        self._not_taken.pop(cluster.name, None)
+        self._share_out(cluster.username)
 
     async def _check_cluster_scale(self, cluster: Cluster) -> None:
-        """Upstream's, with one array of jobs for all workers that are missing.
+        """Upstream's, with one array of jobs for all workers that are missing, as far as the user's total goes.
 
         Upstream submits one by one, and a cluster that SLURM takes no workers of for a moment is lost.
         """
-        await super()._check_cluster_scale(cluster)
+        if cluster.worker_start_failure_count >= self.worker_start_failure_limit:
+            await super()._check_cluster_scale(cluster)
+            return
+        for _ in range(holdings.grant(self.site.slurm.user_total, self._clusters_of(cluster.username), cluster)):
+            self.db.create_worker(cluster)
         waiting = [
             worker
             for worker in cluster.workers.values()
@@ -206,6 +214,39 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         ]
         for start in range(0, len(waiting), jobs.MOST_TASKS):
             await self._submit_workers(cluster, waiting[start : start + jobs.MOST_TASKS])
+
+    def _clusters_of(self, username: str) -> list[Cluster]:
+        """A user's clusters, with those that still end."""
+        records = self.db.username_to_clusters.get(username, {}).values()
+        return [cluster for cluster in records if cluster.status < JobStatus.STOPPED]
+
+    def _check_room(self, username: str, config: FacilitySlurmClusterConfig) -> None:
+        """Raises :class:`Refusal` for a user whose total does not even leave room for a scheduler."""
+        bound = self.site.slurm.user_total
+        if bound is None:
+            return
+        total, held = quota.Amount.of_total(bound), holdings.held(self._clusters_of(username))
+        scheduler = holdings.scheduler_amount(config)
+        if not (total - quota.sum_of(held.values())).covers(scheduler):
+            raise Refusal(quota.refusal(scheduler, held, total))
+
+    def advice_of_scaling(self, cluster_name: str, wanted: int) -> str | None:
+        """What the user is told who wishes for so many workers of a cluster and does not get them all now."""
+        cluster = self.db.get_cluster(cluster_name)
+        if cluster is None:
+            return None
+        if cluster_name in self._not_taken:
+            return (
+                f"SLURM takes no workers of your cluster at the moment: {self._not_taken[cluster_name]}."
+                " They are submitted as soon as it does."
+            )
+        return holdings.advice(self.site.slurm.user_total, self._clusters_of(cluster.username), cluster, wanted)
+
+    def _share_out(self, username: str) -> None:
+        """Look at all clusters of a user who has freed room."""
+        if self.site.slurm.user_total is not None:
+            for cluster in self._clusters_of(username):
+                self.queue.put(cluster)
 
     async def _worker_to_submitted(self, worker: Worker) -> None:
         """Nothing: workers are submitted when their cluster is looked at."""
@@ -232,7 +273,9 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
                     for task, worker in enumerate(workers)
                 ]
             )
+            self._not_taken.pop(cluster.name, None)
         except (LauncherError, Refusal, OSError) as error:
+            self._not_taken[cluster.name] = str(error)
             self.log.error(
                 "Workers of cluster %s are submitted again in %d s: %s", cluster.name, SUBMIT_AGAIN_SECONDS, error
             )
@@ -273,6 +316,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             self._leaving -= names
         self.log.info("%d workers of cluster %s stopped", len(workers), cluster.name)
         self.queue.put(cluster)
+        self._share_out(cluster.username)
 
     def get_scheduler_command(self, cluster: Cluster) -> list[str]:
         """Upstream's, with our preload before upstream's own."""
@@ -290,6 +334,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         :class:`Refusal`; nothing is left then.
         """
         prepared = await self.prepare(user, cluster_options)
+        self._check_room(user.name, prepared.config)
         cluster = self.db.create_cluster(user.name, prepared.options, prepared.config.to_dict())
         try:
             await self._act(cluster, "prepare", plan=cluster.config.plan, files=self._files(cluster, prepared.request))

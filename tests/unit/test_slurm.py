@@ -20,6 +20,7 @@ from gateway.auth import FacilityUser
 from gateway.environments import Environment
 from gateway.errors import Refusal
 from gateway.options import GIB, ClusterRequest
+from gateway.site import UserTotal
 from gateway.slurm import backend as slurm_backend
 from gateway.slurm import jobs
 from gateway.slurm.__main__ import SlurmGateway, main
@@ -71,7 +72,7 @@ def submission(backend, launcher, testbed_site):
     """What the launcher gets for a request: log, options and script, of a scheduler or of so many workers."""
     remembered = []
     backend.db = SimpleNamespace(update_workers=remembered.extend)
-    backend._submitting, backend._reasons = set(), {}
+    backend._submitting, backend._reasons, backend._not_taken = set(), {}, {}
 
     def make(request, *, worker, count=1, **changed):
         cluster = cluster_of(testbed_site, request, **changed)
@@ -238,7 +239,7 @@ def alice(testbed_site):
 def running(backend):
     """The backend with an empty database, and with what ends clusters that are to end."""
     backend.db, backend.queue = DataManager(), Queue()
-    backend._submitting, backend._leaving, backend._reasons = set(), set(), {}
+    backend._submitting, backend._leaving, backend._reasons, backend._not_taken = set(), set(), {}, {}
     backend._accounting_command = "/bin/false"
     return backend
 
@@ -424,6 +425,10 @@ async def test_workers_that_slurm_does_not_take_are_submitted_later(running, lau
         await running.reconcile_cluster(cluster)
     assert (cluster.target, running.queue.later) == (JobStatus.RUNNING, [cluster] * 5)
     assert {worker.status for worker in cluster.workers.values()} == {JobStatus.CREATED}
+    assert running.advice_of_scaling(cluster.name, 3) == (
+        "SLURM takes no workers of your cluster at the moment: Unable to contact slurm controller."
+        " They are submitted as soon as it does."
+    )
 
     del launcher.answers["submit"]
     launcher.asked.clear()
@@ -434,6 +439,43 @@ async def test_workers_that_slurm_does_not_take_are_submitted_later(running, lau
     assert [asked["options"]["array"] for asked in launcher.asked] == ["0-2"]
     assert [worker.state["job_id"] for worker in cluster.workers.values()] == ["7_0", "7_1", "7_2"]
     assert {worker.status for worker in cluster.workers.values()} == {JobStatus.SUBMITTED}
+    assert running.advice_of_scaling(cluster.name, 3) is None
+
+
+@pytest.fixture
+def bounded(running, testbed_site):
+    """The backend of a site that gives a user 10 cores: schedulers take 1, workers 2."""
+    total = UserTotal(cores=10, memory_gib=100)
+    slurm_section = testbed_site.slurm.model_copy(update={"user_total": total})
+    running.site = testbed_site.model_copy(update={"slurm": slurm_section})
+    return running
+
+
+async def test_the_sites_total_of_a_user_holds_over_all_clusters(bounded, launcher, testbed_site, alice):
+    values = {"status": JobStatus.RUNNING, "scheduler_address": "tls://node:1"}
+    first, second = (cluster_in(bounded, testbed_site, **values) for _ in range(2))
+    first.added_to_proxies = second.added_to_proxies = True
+    bounded.db.update_cluster(first, count=3)
+    await bounded.reconcile_cluster(first)
+    assert bounded.advice_of_scaling(second.name, 2).startswith(
+        "The cluster gets 1 of the 2 workers that you asked for. You hold 8 cores and 16 GB of 10 cores and 100 GB: "
+    )
+    bounded.db.update_cluster(second, count=2)
+    for _ in range(2):
+        await bounded.reconcile_cluster(second)
+    assert [asked["options"]["array"] for asked in launcher.asked] == ["0-2", "0-0"]
+    with pytest.raises(Refusal, match="There is no room for another cluster: its scheduler needs 1 core"):
+        await bounded.start_cluster(alice, OPTIONS)
+
+    (worker, *_) = first.workers.values()
+    bounded.db.update_cluster(first, count=2)
+    bounded.db.update_worker(worker, target=JobStatus.STOPPED)
+    bounded.queue.clusters.clear()
+    await bounded.reconcile_worker(worker)
+    assert second in bounded.queue.clusters
+    await bounded.reconcile_cluster(second)
+    assert len(second.active_workers()) == 2
+    assert bounded.advice_of_scaling(second.name, 2) is None
 
 
 async def test_upstream_gives_a_cluster_up_that_slurm_takes_no_workers_of_for_a_moment(running, launcher, testbed_site):
