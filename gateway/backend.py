@@ -61,12 +61,11 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         await super().setup(app)
 
     def setup_requests(self, app: web.Application) -> None:
-        """Take reports of schedulers, and have requests explained that upstream's routes fail at.
+        """Take reports of schedulers; have requests measured, and explained where upstream's routes fail at them.
 
         For back ends that can't use upstream's setup.
         """
-        app.middlewares.append(middleware.explain)
-        app.middlewares.append(self._tell_of_room)
+        app.middlewares.extend([middleware.measure, middleware.explain, self._tell_of_room])
         presence.add_route(app, self.note_client)
 
     @web.middleware

@@ -307,6 +307,14 @@ class Placement(Model):
     tolerations: tuple[dict[str, str], ...] = ()
 
 
+class Prometheus(Model):
+    """The pods that read metrics."""
+
+    namespace: Name
+    labels: Annotated[dict[str, str], Field(min_length=1)]
+    """Labels that select them there; in a namespace that it shares with users' pods, theirs must be others."""
+
+
 class KubernetesGateway(Gateway):
     """The gateway on Kubernetes (Geddes)."""
 
@@ -319,6 +327,8 @@ class KubernetesGateway(Gateway):
     ingress_namespace: Name
     """Where the ingress controller's pods are (for NetworkPolicy)."""
     proxy_exposure: Exposure
+    prometheus: Prometheus | None = None
+    """None: nobody reaches the metrics from another pod (for NetworkPolicy)."""
     images: Images
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"]
     api_replicas: Annotated[int, Field(ge=1)]
@@ -357,6 +367,9 @@ class SlurmGateway(Gateway):
     """Address of the submission host as Geddes reaches it."""
     api_port: Port
     """Port of the API server on the submission host, loopback only."""
+    metrics_address: IpAddress = "127.0.0.1"
+    """Of its metrics on the submission host; beyond loopback, a firewall has to let in Prometheus alone."""
+    metrics_port: Port
     cluster_name: Name
     account: Name
     scheduler_jobs: JobPlacement

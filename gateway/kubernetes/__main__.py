@@ -11,19 +11,24 @@ from dask_gateway_server.app import DaskGateway
 from gateway import settings
 from gateway.kubernetes.config import api_config, controller_config
 from gateway.kubernetes.controller import FacilityKubeController
-from gateway.site import SiteError
+from gateway.metrics import Measured
+from gateway.site import Backend, SiteError
 
 
-class Api(DaskGateway):  # type: ignore[misc] # upstream has no types
+class Api(Measured, DaskGateway):  # type: ignore[misc] # upstream has no types
     """Upstream's API server, configured by the site instead of by a file of Python."""
+
+    kind = Backend.KUBERNETES
 
     def load_config_file(self, *_args: object, **_kwargs: object) -> None:
         """Take the configuration that the site makes."""
         self.update_config(api_config(settings.current_site()))
 
 
-class Controller(FacilityKubeController):
+class Controller(Measured, FacilityKubeController):
     """The controller, configured by the site instead of by a file of Python."""
+
+    kind = Backend.KUBERNETES
 
     def load_config_file(self, *_args: object, **_kwargs: object) -> None:
         """Take the configuration that the site makes."""

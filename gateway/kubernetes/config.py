@@ -76,6 +76,7 @@ def _common_config(class_name: str, gateway: KubernetesGateway) -> Config:
     config[class_name].gateway_instance = gateway.release
     config[class_name].common_labels = names.common_labels(gateway.release)
     config[class_name].namespace = gateway.namespace
+    config.Measured.metrics_address = f":{names.METRICS_PORT}"
     return config
 
 

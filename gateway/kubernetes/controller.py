@@ -23,7 +23,8 @@ from kubernetes_asyncio import client
 from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Instance, Integer, Unicode
 
-from gateway import ends, quota
+from gateway import ends, metrics, quota
+from gateway.ends import End, StartFailure
 from gateway.kubernetes import connection, holdings, names, reasons
 from gateway.kubernetes.config import PRELOAD, with_variables
 from gateway.kubernetes.holdings import OVER
@@ -32,7 +33,7 @@ from gateway.kubernetes.ledger import ENDED, Entry, Ledger, State, entry_of
 from gateway.kubernetes.ledger import OVER as POD_OVER
 from gateway.kubernetes.names import LAST_CLIENT, SCHEDULER_COMPONENT, WORKER_COMPONENT
 from gateway.presence import with_preload
-from gateway.site import KubernetesGateway
+from gateway.site import Backend, KubernetesGateway
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 """Kubernetes puts it on each EndpointSlice; the slice's own name is made up."""
@@ -43,6 +44,8 @@ PRESENT = (State.CREATING, State.WAITING, State.RUNNING)
 """States of the workers that a cluster has or is about to have."""
 FORGET_SECONDS = 60
 """How often the ledger is compared with what the informer of pods has seen; longer than any of its delays."""
+NO_POD: Mapping[str, Any] = {"status": {}}
+"""Of a scheduler that had ended before the informer told of it."""
 CLOSING_SECONDS = 15.0
 """How long open requests may take to end when the controller stops."""
 
@@ -236,10 +239,11 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         waiting.pop(_key_of(cluster), None)
 
     async def patch_cluster_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
-        """Store a status; one that says that the cluster is over is the last."""
+        """Store a status; one that says that the cluster is over is the last, and counted."""
         await super().patch_cluster_status(namespace, name, status)
         if status["phase"] in OVER:
             self._ended.add(f"{namespace}.{name}")
+            metrics.count(Backend.KUBERNETES, status["cause"])
 
     async def handle_cluster(self, cluster: Mapping[str, Any]) -> tuple[dict[str, Any] | None, bool]:
         """Upstream's next step for a cluster, within its bounds of time; when it ends, its variables go too."""
@@ -259,33 +263,33 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
             return handled
         end = await self._end_of(cluster, phase)
         if end is not None:
-            return await self._ended_status(cluster, *end), False
+            return await self._ended_status(cluster, end), False
         if phase == "Pending":
             return await self.handle_pending_cluster(cluster)
         return await self.handle_running_cluster(cluster)
 
-    async def _end_of(self, cluster: Mapping[str, Any], phase: str) -> tuple[str, str] | None:
-        """Last phase and reason of a cluster that has to end now; for others, see that they are looked at in time."""
+    async def _end_of(self, cluster: Mapping[str, Any], phase: str) -> End | None:
+        """How a cluster ends that has to end now; for others, see that they are looked at in time."""
         if not cluster["spec"].get("active", True):
-            return "Stopped", reasons.STOPPED
+            return reasons.STOPPED
         is_pending, age = phase == "Pending", age_seconds(cluster)
         # What starts has no clients yet, and what runs has started.
         alone = 0 if is_pending else seconds_since_client(cluster)
         start_left = self.start_seconds - age if is_pending else math.inf
-        reason = ends.reason(age, self.lifetime_seconds, alone, self.client_gone_seconds)
-        if reason is not None:
-            return "Stopped", reason
+        end = ends.due(age, self.lifetime_seconds, alone, self.client_gone_seconds)
+        if end is not None:
+            return end
         if start_left <= 0:
-            return "Failed", await self._reason_of_delay(cluster)
+            return await self._end_by_delay(cluster)
         left = min(start_left, self.lifetime_seconds - age, self.client_gone_seconds - alone)
         self.queue.put_after(_key_of(cluster), left)
         return None
 
-    async def _ended_status(self, cluster: Mapping[str, Any], phase: str, reason: str) -> dict[str, Any]:
+    async def _ended_status(self, cluster: Mapping[str, Any], end: End) -> dict[str, Any]:
         """End a cluster; returns its last status."""
-        metadata = cluster["metadata"]
+        metadata, phase = cluster["metadata"], "Failed" if end.failed else "Stopped"
         name, namespace = metadata["name"], metadata["namespace"]
-        self.log.info("Cluster %s.%s of %s: %s: %s", namespace, name, cluster["spec"]["username"], phase, reason)
+        self.log.info("Cluster %s.%s of %s: %s: %s", namespace, name, cluster["spec"]["username"], phase, end.reason)
         # By the names that they must have, whatever the status has noted.
         pieces = {"schedulerPod": _scheduler_name(name), "credentials": self.make_secret_name(name)}
         await self.cleanup_cluster_resources(pieces, namespace)
@@ -293,10 +297,11 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
             **cluster.get("status", {}),
             "phase": phase,
             "completionTime": k8s_timestamp(),
-            "reason": reason,
+            "cause": end.cause,
+            "reason": end.reason,
         }
 
-    async def _reason_of_delay(self, cluster: Mapping[str, Any]) -> str:
+    async def _end_by_delay(self, cluster: Mapping[str, Any]) -> End:
         scheduler = self._scheduler_pod(cluster)
         events: list[dict[str, Any]] = []
         if scheduler is not None:
@@ -317,10 +322,13 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         except RoomSoonError:
             self._waiting[_user_of(cluster)][_key_of(cluster)] = 0
             return None, False
-        except (SystemAccountError, NoRoomError) as error:
-            return await self._ended_status(cluster, "Failed", str(error)), False
-        if status["phase"] == "Failed" and scheduler is not None:
-            status["reason"] = reasons.of_end(scheduler, ran=False)
+        except SystemAccountError as error:
+            return await self._ended_status(cluster, End(StartFailure.OTHER, str(error))), False
+        except NoRoomError as error:
+            return await self._ended_status(cluster, End(StartFailure.TOTAL, str(error))), False
+        if status["phase"] == "Failed":
+            end = reasons.of_end(scheduler or NO_POD, ran=False)
+            status |= {"cause": end.cause, "reason": end.reason}
         return status, requeue
 
     async def create_scheduler_pod_if_not_exists(self, cluster: Mapping[str, Any]) -> tuple[str, Any]:
@@ -351,10 +359,10 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         """
         scheduler = self._scheduler_pod(cluster)
         if scheduler is None:
-            return await self._ended_status(cluster, "Failed", "The scheduler's pod was deleted."), False
+            return await self._ended_status(cluster, reasons.DELETED), False
         state = get_container_state(scheduler, SCHEDULER_COMPONENT)
         if state == "terminated" or scheduler["status"].get("phase") in POD_OVER:
-            return await self._ended_status(cluster, "Failed", reasons.of_end(scheduler, ran=True)), False
+            return await self._ended_status(cluster, reasons.of_end(scheduler, ran=True)), False
         status = {**cluster["status"]}
         if state != "running":
             return status, False

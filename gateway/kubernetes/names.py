@@ -6,6 +6,8 @@ import re
 from gateway.site import ClaimSource, KubernetesGateway, Site, Volume
 
 API_PORT = 8000
+METRICS_PORT = 9464
+"""Of API server and controller: no Service and no route leads to it."""
 SCHEDULER_PORT = 8786
 DASHBOARD_PORT = 8787
 SCHEDULER_API_PORT = 8788

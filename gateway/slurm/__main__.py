@@ -6,15 +6,19 @@ from typing import Any
 
 from dask_gateway_server.app import DaskGateway
 
+from gateway.metrics import Measured
 from gateway.settings import current_site
+from gateway.site import Backend
 from gateway.slurm.config import server_config
 
 ARGUMENTS = {"server": [], "proxy": ["proxy"]}
 """Command -> upstream's command line."""
 
 
-class SlurmGateway(DaskGateway):  # type: ignore[misc] # upstream has no types
+class SlurmGateway(Measured, DaskGateway):  # type: ignore[misc] # upstream has no types
     """Upstream's application, configured by the site instead of a configuration file."""
+
+    kind = Backend.SLURM
 
     def load_config_file(self, *_arguments: Any, **_options: Any) -> None:
         """Take the site's configuration; upstream's proxy command calls this too."""

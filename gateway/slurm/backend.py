@@ -14,15 +14,16 @@ from dask_gateway_server.backends.db_base import clusters as clusters_table
 from dask_gateway_server.backends.jobqueue import slurm
 from dask_gateway_server.traitlets import Type
 from dask_gateway_server.utils import timestamp
-from traitlets import Integer, Unicode
+from traitlets import Dict, Integer, Unicode
 
-from gateway import ends, environment_variables, preflight, preload, presence, quota
+from gateway import ends, environment_variables, metrics, preflight, preload, presence, quota
 from gateway.auth import FacilityUser
 from gateway.backend import FacilityBackend
+from gateway.ends import EndCause, StartFailure
 from gateway.errors import Refusal
 from gateway.options import ClusterRequest
 from gateway.site import Backend, JobPlacement
-from gateway.slurm import commands, holdings, jobs, launcher, submission
+from gateway.slurm import commands, failures, holdings, jobs, launcher, submission
 from gateway.slurm.config import cluster_config
 
 LAUNCHER = (sys.executable, "-I", "-m", launcher.__name__)
@@ -66,6 +67,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         help="The class of a cluster's configuration.",
         config=True,
     )
+    causes = Dict(help="Cluster -> why it ends, when that is known better than by its last states.")
 
     async def setup(self, app: web.Application) -> None:
         """Start to answer requests and to look after clusters."""
@@ -103,9 +105,10 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             since = self._last_client.get(cluster.name, max(cluster.start_time, self._started))
             age = (now - cluster.start_time) / 1000
             alone = (now - since) / 1000 if cluster.status == JobStatus.RUNNING else 0
-            reason = ends.reason(age, cluster.config.lifetime_seconds, alone, timeouts.client_gone_seconds)
-            if reason is not None:
-                self.log.info("Cluster %s of %s: %s", cluster.name, cluster.username, reason)
+            end = ends.due(age, cluster.config.lifetime_seconds, alone, timeouts.client_gone_seconds)
+            if end is not None:
+                self.log.info("Cluster %s of %s: %s", cluster.name, cluster.username, end.reason)
+                self.causes[cluster.name] = end.cause
                 await self.stop_cluster(cluster.name)
 
     async def _explain_late_schedulers(self) -> None:
@@ -121,6 +124,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         for cluster in late:
             job = known.get(cluster.state.get("job_id", ""))
             self._reasons[cluster.name] = jobs.why_not_started(job, seconds, self._log_of(cluster))
+            self.causes[cluster.name] = failures.of_delay(job)
 
     def _log_of(self, cluster: Cluster) -> str:
         folder = cluster.config.staging_directory.format(username=cluster.username)
@@ -138,6 +142,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
                 how = await self._how_ended(cluster.state.get("job_id", ""), {})
                 log = self._log_of(cluster)
                 self._reasons[cluster.name] = f"The scheduler's job ended before it was ready{how}; its log is {log}."
+                self.causes[cluster.name] = StartFailure.JOB_ENDED
         return alive
 
     async def check_jobs(self, job_ids: Sequence[str]) -> dict[str, bool]:
@@ -184,6 +189,13 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         queued = known[number].state if number in known else None
         how = await commands.end_of(self._accounting_command, number) or queued
         return f" ({how})" if how else ""
+
+    async def _cluster_to_closing(self, cluster: Cluster) -> None:
+        """Upstream's, which each cluster passes once when it ends."""
+        by_states = EndCause.FAILED if cluster.status >= JobStatus.RUNNING else StartFailure.OTHER
+        cause = by_states if cluster.target == JobStatus.FAILED else EndCause.USER
+        metrics.count(self.kind, self.causes.pop(cluster.name, cause))
+        await super()._cluster_to_closing(cluster)
 
     async def _cluster_to_stopped(self, cluster: Cluster) -> None:
         """Upstream's, once the scheduler's job is cancelled: until then this is tried again, over restarts too.
@@ -339,6 +351,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         try:
             await self._act(cluster, "prepare", plan=cluster.config.plan, files=self._files(cluster, prepared.request))
         except BaseException as error:
+            metrics.count(self.kind, failures.of_error(error))
             self._forget(cluster)
             raise self._explained(cluster, error) from error
         self.log.info("Created cluster %s for user %s", cluster.name, user.name)
@@ -346,6 +359,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         try:
             await self._act(cluster, "imports", plan=cluster.config.plan)
         except BaseException as error:
+            self.causes[cluster.name] = failures.of_error(error)
             await self._discard(cluster)
             raise self._explained(cluster, error) from error
         return str(cluster.name)

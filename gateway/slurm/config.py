@@ -30,6 +30,7 @@ def server_config(site: Site) -> Config:
     config.DaskGateway.address = f"127.0.0.1:{slurm.api_port}"
     config.DaskGateway.authenticator_class = "gateway.auth.HubAuthenticator"
     config.DaskGateway.backend_class = "gateway.slurm.backend.FacilitySlurmBackend"
+    config.Measured.metrics_address = f"{slurm.metrics_address}:{slurm.metrics_port}"
     config.HubAuthenticator.backend = Backend.SLURM.value
     # A service of its own, so that clients stay connected while the server restarts.
     config.Proxy.externally_managed = True

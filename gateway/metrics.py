@@ -1,0 +1,79 @@
+"""What Prometheus reads of the gateway's own processes. No label names a user or a cluster."""
+
+import asyncio
+from typing import ClassVar
+
+from prometheus_client import Counter, Histogram, start_http_server
+from traitlets import Unicode
+from traitlets.config import Configurable
+
+from gateway.ends import Cause, EndCause, StartFailure
+from gateway.site import Backend
+
+PATH = "/metrics"
+LAG_INTERVAL_SECONDS = 0.1
+"""How often the event loop is looked at: what blocks it for longer is never missed."""
+
+START_FAILURES = Counter(
+    "dask_gateway_start_failures", "Clusters that were asked for and never ran.", ("backend", "cause")
+)
+ENDS = Counter("dask_gateway_ends", "Other clusters that are over.", ("backend", "cause"))
+LOOP_LAG = Histogram(
+    "dask_gateway_event_loop_lag_seconds",
+    "How late the event loop wakes what sleeps.",
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+REQUESTS = Histogram(
+    "dask_gateway_request_duration_seconds",
+    "How long answers take; those to who waits for a cluster take up to 20 s.",
+    ("method", "route", "status"),
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+
+
+def count(backend: Backend, cause: Cause) -> None:
+    """Count a cluster that is over."""
+    counter = START_FAILURES if isinstance(cause, StartFailure) else ENDS
+    counter.labels(backend.value, cause.value).inc()
+
+
+def begin(backend: Backend) -> None:
+    """Have all causes at zero: Prometheus sees no increase of a series that begins with one."""
+    for counter, causes in ((START_FAILURES, StartFailure), (ENDS, EndCause)):
+        for cause in causes:
+            counter.labels(backend.value, cause.value)
+
+
+async def watch_loop() -> None:
+    """Observe how late the running event loop is, for ever."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LAG_INTERVAL_SECONDS
+        await asyncio.sleep(LAG_INTERVAL_SECONDS)
+        LOOP_LAG.observe(loop.time() - due)
+
+
+class Measured(Configurable):
+    """Mixin of a process of the gateway, before upstream's class: serves metrics while that runs."""
+
+    kind: ClassVar[Backend]
+    metrics_address = Unicode(help="HOST:PORT of the metrics; without a host all addresses.", config=True)
+
+    async def setup(self) -> None:
+        """Start to serve metrics, then do what upstream does. Raises ``OSError`` when the port is taken."""
+        host, _, port = self.metrics_address.rpartition(":")
+        begin(self.kind)
+        # A thread of its own: it answers while the event loop is blocked, which is what is looked for.
+        self._metrics_server, _ = start_http_server(int(port), host or "0.0.0.0")  # noqa: S104 - a pod's own network
+        self._loop_watch = asyncio.create_task(watch_loop())
+        await super().setup()  # type: ignore[misc] # upstream's
+
+    async def cleanup(self) -> None:
+        """Do what upstream does, and stop."""
+        try:
+            await super().cleanup()  # type: ignore[misc] # upstream's
+        finally:
+            if hasattr(self, "_loop_watch"):
+                self._loop_watch.cancel()
+                await asyncio.to_thread(self._metrics_server.shutdown)
+                self._metrics_server.server_close()
