@@ -9,7 +9,7 @@ import pulumi
 import yaml
 from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 
-from gateway import settings
+from gateway import metrics, settings
 from gateway.kubernetes import names
 from gateway.site import AccountSource, Site
 from infra.exposure import DO_NOT_WAIT
@@ -22,6 +22,12 @@ PYTHON_RESOURCES = Amounts(cores=0.1, cores_limit=2, memory_gib=0.25, memory_lim
 DRAIN_SECONDS = 5
 """Traefik goes on sending requests to an API pod for seconds after it left the endpoints."""
 SECRET_MODE = 0o440
+SCRAPED = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": str(names.METRICS_PORT),
+    "prometheus.io/path": metrics.PATH,
+}
+"""Annotations by which Prometheus' common configuration finds pods."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class KubernetesGateway(pulumi.ComponentResource):
                 component="api",
                 image=self._gateway.images.server,
                 arguments=["python", "-m", "gateway.kubernetes", "api"],
-                ports={"http": names.API_PORT},
+                ports={"http": names.API_PORT, "metrics": names.METRICS_PORT},
                 readiness={"http_get": {"path": "/api/health", "port": "http"}},
                 rules=[
                     {"api_groups": [""], "resources": ["secrets"], "verbs": ["get", "create"]},
@@ -116,6 +122,7 @@ class KubernetesGateway(pulumi.ComponentResource):
                 drain_seconds=DRAIN_SECONDS,
                 mounts=mounts,
                 annotations={
+                    **SCRAPED,
                     "af-dask-gateway/configuration": digest,
                     "af-dask-gateway/hub-token": pulumi.Output.from_input(self._args.hub_token).apply(_digest),
                 },
@@ -164,7 +171,7 @@ class KubernetesGateway(pulumi.ComponentResource):
                 component="controller",
                 image=self._gateway.images.server,
                 arguments=["python", "-m", "gateway.kubernetes", "controller"],
-                ports={"http": names.API_PORT},
+                ports={"http": names.API_PORT, "metrics": names.METRICS_PORT},
                 # It serves no route of its own.
                 readiness={"tcp_socket": {"port": "http"}},
                 rules=[
@@ -198,7 +205,7 @@ class KubernetesGateway(pulumi.ComponentResource):
                 # Two controllers at once would make pods twice: it elects no leader.
                 recreate=True,
                 mounts=[site_mount],
-                annotations={"af-dask-gateway/configuration": digest},
+                annotations={**SCRAPED, "af-dask-gateway/configuration": digest},
                 depends_on=[*self._args.definitions, self.site],
             ),
             opts=self._child,

@@ -4,16 +4,19 @@ The policies select only pods of the gateway (by ``app.kubernetes.io/instance``)
 changes. What pods open themselves is not restricted: users' code reads data from all over the world.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pulumi
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from gateway.kubernetes import names
+from gateway.site import Prometheus
 from infra.proxy import WEB_CONTAINER_PORT
 
 Peer = Mapping[str, Any]
+NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+"""Kubernetes puts it on each namespace."""
 
 
 class NetworkPolicies(pulumi.ComponentResource):
@@ -24,6 +27,7 @@ class NetworkPolicies(pulumi.ComponentResource):
         name: str,
         release: str,
         namespace: pulumi.Input[str],
+        prometheus: Prometheus | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("af-dask-gateway:infra:NetworkPolicies", name, {}, opts)
@@ -50,8 +54,19 @@ class NetworkPolicies(pulumi.ComponentResource):
             self._policy(
                 names.WORKER_COMPONENT, self._labels(names.WORKER_COMPONENT), [_ingress([scheduler, worker], [])]
             ),
+            *(self._metrics(prometheus) if prometheus else ()),
         ]
         self.register_outputs({})
+
+    def _metrics(self, prometheus: Prometheus) -> Iterator[NetworkPolicy]:
+        peer = {
+            "namespace_selector": {"match_labels": {NAMESPACE_LABEL: prometheus.namespace}},
+            "pod_selector": {"match_labels": prometheus.labels},
+        }
+        for component in ("api", "controller"):
+            yield self._policy(
+                f"{component}-metrics", self._labels(component), [_ingress([peer], [names.METRICS_PORT])]
+            )
 
     def _labels(self, component: str) -> dict[str, str]:
         return names.component_labels(self._release, component)

@@ -17,7 +17,7 @@ def build(settings: Settings) -> None:
     namespace = GatewayNamespace("namespace", site.kubernetes)
     definitions = CustomResourceDefinitions("definitions", manage_traefik=site.kubernetes.manage_traefik_crds)
     Storage("storage", site, namespace.name)
-    NetworkPolicies("network", site.kubernetes.release, namespace.name)
+    NetworkPolicies("network", site.kubernetes.release, namespace.name, site.kubernetes.prometheus)
     KubernetesGateway(
         "kubernetes-gateway",
         KubernetesGatewayArgs(
