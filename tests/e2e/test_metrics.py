@@ -1,0 +1,113 @@
+"""What Prometheus reads of the real processes; and that users read none of it."""
+
+from collections.abc import Callable
+
+import notebooks
+import pytest
+from administration import SETTINGS, fetch
+from notebooks import CellError, Notebook
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway import metrics
+from gateway.kubernetes import names
+from gateway.site import Backend
+from testbed import cluster, docker, process, submission
+from testbed.waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+READ = "import sys, urllib.request as r; sys.stdout.write(r.urlopen(sys.argv[1], timeout=15).read().decode())"
+COUNT_SECONDS = 15
+"""For the controller's news to reach the API server, or the other way round."""
+
+
+def _kubectl(*arguments: str) -> str:
+    return cluster.kubectl("--namespace", SETTINGS.kubernetes.namespace, *arguments)
+
+
+def of_pods() -> dict[str, str]:
+    address = f"http://127.0.0.1:{names.METRICS_PORT}{metrics.PATH}"
+    selector = f"app.kubernetes.io/instance={SETTINGS.kubernetes.release},{names.COMPONENT_LABEL} in (api,controller)"
+    found = _kubectl("get", "pods", "--selector", selector, "--field-selector", "status.phase=Running", "-o", "name")
+    return {pod: _kubectl("exec", pod, "--", "python", "-c", READ, address) for pod in found.split()}
+
+
+def of_submission_host() -> dict[str, str]:
+    address = f"http://127.0.0.1:{SETTINGS.slurm.metrics_port}{metrics.PATH}"
+    python = f"{SETTINGS.slurm.install_directory}/bin/python"
+    return {submission.CONTAINER: docker.execute(submission.CONTAINER, [python, "-c", READ, address])}
+
+
+READERS: dict[Backend, Callable[[], dict[str, str]]] = {
+    Backend.KUBERNETES: of_pods,
+    Backend.SLURM: of_submission_host,
+}
+
+
+def value_in(text: str, name: str, **labels: str) -> float:
+    """The sum of the samples that have these labels."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def value(backend: Backend, name: str, **labels: str) -> float:
+    """The same, over all of a gateway's processes."""
+    return sum(value_in(text, name, **labels) for text in READERS[backend]().values())
+
+
+def rises(backend: Backend, before: float, name: str, **labels: str) -> None:
+    until(f"{name} {labels} has risen", lambda: value(backend, name, **labels) > before, seconds=COUNT_SECONDS)
+
+
+def test_a_failed_start_is_counted_by_its_cause(backend: Backend, open_notebook: Callable[[str], Notebook]) -> None:
+    series = {"name": "dask_gateway_start_failures_total", "backend": backend.value}
+    others = {"name": "dask_gateway_start_failures_total", "cause": "other"}
+    before, others_before = value(backend, **series, cause="preflight"), value(backend, **others)
+    with pytest.raises(CellError):
+        open_notebook("alice").run(notebooks.new_cluster({"pixi_project": "/depot/cms/projects/nowhere"}))
+    rises(backend, before, **series, cause="preflight")
+    assert value(backend, **others) == others_before
+
+
+def test_the_end_of_a_cluster_is_counted_and_names_nobody(
+    backend: Backend, open_notebook: Callable[[str], Notebook]
+) -> None:
+    series = {"name": "dask_gateway_ends_total", "backend": backend.value, "cause": "user"}
+    before = value(backend, **series)
+    kernel = open_notebook("alice")
+    name = kernel.run(notebooks.new_cluster(notebooks.SMALL))
+    kernel.run("cluster.shutdown()")
+    rises(backend, before, **series)
+    for text in READERS[backend]().values():
+        assert name.rpartition(".")[2] not in text
+        assert "alice" not in text
+
+
+def test_each_process_watches_its_event_loop(backend: Backend) -> None:
+    name = "dask_gateway_event_loop_lag_seconds_count"
+    first = {place: value_in(text, name) for place, text in READERS[backend]().items()}
+    assert len(first) == (SETTINGS.kubernetes.api_replicas + 1 if backend is Backend.KUBERNETES else 1)
+    second = {place: value_in(text, name) for place, text in READERS[backend]().items()}
+    assert all(second[place] > count > 0 for place, count in first.items())
+
+
+def test_requests_are_counted_by_route(backend: Backend) -> None:
+    series = {"name": "dask_gateway_request_duration_seconds_count", "route": "/api/version", "status": "2xx"}
+    before = value(backend, **series)
+    assert fetch(f"{SETTINGS.gateway(backend).address}/api/version")[0] == 200
+    rises(backend, before, **series)
+
+
+def test_users_do_not_reach_metrics_through_the_gateway(backend: Backend) -> None:
+    assert fetch(f"{SETTINGS.gateway(backend).address}{metrics.PATH}")[0] == 404
+
+
+@pytest.mark.parametrize("backend", [Backend.SLURM], indirect=True, scope="session", ids=str)
+def test_the_submission_host_serves_them_to_itself_alone(backend: Backend) -> None:
+    host, port = SETTINGS.slurm.submission_address, SETTINGS.slurm.metrics_port
+    with pytest.raises(process.CommandError, match="Connection refused"):
+        fetch(f"http://{host}:{port}{metrics.PATH}")
