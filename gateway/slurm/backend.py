@@ -23,7 +23,7 @@ from gateway.ends import EndCause, StartFailure
 from gateway.errors import Refusal
 from gateway.options import ClusterRequest
 from gateway.site import Backend, JobPlacement
-from gateway.slurm import commands, failures, holdings, jobs, launcher, submission
+from gateway.slurm import commands, holdings, jobs, launcher, submission
 from gateway.slurm.config import cluster_config
 
 LAUNCHER = (sys.executable, "-I", "-m", launcher.__name__)
@@ -69,8 +69,8 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
     )
     causes = Dict(help="Cluster -> why it ends, when that is known better than by its last states.")
 
-    async def setup(self, app: web.Application) -> None:
-        """Start to answer requests and to look after clusters."""
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
         self._started = timestamp()
         self._reasons: dict[str, str] = {}
         """Cluster -> why it has not started."""
@@ -83,6 +83,9 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         self._not_taken: dict[str, str] = {}
         """Cluster -> why SLURM did not take its workers when they were last submitted."""
         self._accounting_command = shutil.which("sacct") or "sacct"
+
+    async def setup(self, app: web.Application) -> None:
+        """Start to answer requests and to look after clusters."""
         await super().setup(app)
         self.task_pool.spawn(self._look_after_jobs())
 
@@ -124,7 +127,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         for cluster in late:
             job = known.get(cluster.state.get("job_id", ""))
             self._reasons[cluster.name] = jobs.why_not_started(job, seconds, self._log_of(cluster))
-            self.causes[cluster.name] = failures.of_delay(job)
+            self.causes[cluster.name] = jobs.failure_of_delay(job)
 
     def _log_of(self, cluster: Cluster) -> str:
         folder = cluster.config.staging_directory.format(username=cluster.username)
@@ -240,6 +243,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         total, held = quota.Amount.of_total(bound), holdings.held(self._clusters_of(username))
         scheduler = holdings.scheduler_amount(config)
         if not (total - quota.sum_of(held.values())).covers(scheduler):
+            metrics.count(self.kind, StartFailure.TOTAL)
             raise Refusal(quota.refusal(scheduler, held, total))
 
     def advice_of_scaling(self, cluster_name: str, wanted: int) -> str | None:
@@ -351,7 +355,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         try:
             await self._act(cluster, "prepare", plan=cluster.config.plan, files=self._files(cluster, prepared.request))
         except BaseException as error:
-            metrics.count(self.kind, failures.of_error(error))
+            metrics.count(self.kind, failure_of_error(error))
             self._forget(cluster)
             raise self._explained(cluster, error) from error
         self.log.info("Created cluster %s for user %s", cluster.name, user.name)
@@ -359,7 +363,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         try:
             await self._act(cluster, "imports", plan=cluster.config.plan)
         except BaseException as error:
-            self.causes[cluster.name] = failures.of_error(error)
+            self.causes[cluster.name] = failure_of_error(error)
             await self._discard(cluster)
             raise self._explained(cluster, error) from error
         return str(cluster.name)
@@ -471,6 +475,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             yield {"job_id": number}
         except LauncherError as error:
             self._reasons[cluster.name] = f"SLURM did not take the scheduler's job: {error}. Try again later."
+            self.causes[cluster.name] = StartFailure.LAUNCHER
             raise
         finally:
             self._submitting.discard(cluster.name)
@@ -530,3 +535,10 @@ def read_answer(action: str, output: bytes, errors: bytes) -> dict[str, Any]:
     if not answer["ok"]:
         raise LauncherError(f"{action!r} failed: {answer['error']}")
     return dict(answer)
+
+
+def failure_of_error(error: BaseException) -> StartFailure:
+    """Of what the launcher was asked to prepare or to check."""
+    if isinstance(error, Refusal):
+        return StartFailure.PREFLIGHT
+    return StartFailure.LAUNCHER if isinstance(error, Exception) else StartFailure.OTHER

@@ -4,6 +4,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from gateway.ends import StartFailure
+
 NAME = "dask-gateway"
 """Of all jobs of the gateway: by it they are found, all in one call."""
 FORMAT = "%i|%T|%u|%U|%G|%k|%r"
@@ -109,6 +111,13 @@ def orphans(
 def arrays(numbers: Iterable[str]) -> list[str]:
     """The arrays that tasks belong to, each once: scancel ends each by one request, however many its tasks."""
     return list(dict.fromkeys(number.partition("_")[0] for number in numbers))
+
+
+def failure_of_delay(job: Job | None) -> StartFailure:
+    """The class of :func:`why_not_started`."""
+    if job is None or not job.is_alive:
+        return StartFailure.JOB_ENDED
+    return StartFailure.QUEUE if job.state == "PENDING" else StartFailure.NO_ANSWER
 
 
 def why_not_started(job: Job | None, seconds: int, log: str) -> str:

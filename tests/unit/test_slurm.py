@@ -72,7 +72,6 @@ def submission(backend, launcher, testbed_site):
     """What the launcher gets for a request: log, options and script, of a scheduler or of so many workers."""
     remembered = []
     backend.db = SimpleNamespace(update_workers=remembered.extend)
-    backend._submitting, backend._reasons, backend._not_taken = set(), {}, {}
 
     def make(request, *, worker, count=1, **changed):
         cluster = cluster_of(testbed_site, request, **changed)
@@ -239,7 +238,6 @@ def alice(testbed_site):
 def running(backend):
     """The backend with an empty database, and with what ends clusters that are to end."""
     backend.db, backend.queue = DataManager(), Queue()
-    backend._submitting, backend._leaving, backend._reasons, backend._not_taken = set(), set(), {}, {}
     backend._accounting_command = "/bin/false"
     return backend
 
@@ -311,7 +309,7 @@ async def test_old_and_lonely_clusters_are_stopped(running, testbed_site, monkey
     running.db.update_cluster(cluster, status=JobStatus.RUNNING, start_time=now - age)
     cluster.last_heartbeat = now
     monkeypatch.setattr("dask_gateway_server.backends.db_base.timestamp", lambda: now)
-    running._started, running._last_client, running._reasons = now - up, {"gone": 0}, {}
+    running._started, running._last_client = now - up, {"gone": 0}
     if said is not None:
         monkeypatch.setattr(slurm_backend, "timestamp", lambda: now - said)
         await running.note_client(cluster.name)
@@ -615,7 +613,7 @@ LOG = "/depot/cms/users/alice/.dask-gateway/logs/{0}/dask-scheduler-{0}.log"
 )
 async def test_who_waits_is_told_why_nothing_starts(running, testbed_site, tmp_path, line, reason):
     squeue(running, tmp_path, line)
-    running._started, running._last_client, running._reasons = 0, {}, {"gone": "x"}
+    running._reasons = {"gone": "x"}
     config = FacilitySlurmClusterConfig(**cluster_config(testbed_site, ALICE))
     cluster = running.db.create_cluster("alice", {}, config.to_dict())
     running.db.update_cluster(cluster, status=JobStatus.SUBMITTED, state={"job_id": "7"})
