@@ -1,0 +1,165 @@
+"""What befalls the parts of both gateways: each is really killed, and is back when the context ends."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from administration import SETTINGS, fetch
+
+from gateway.kubernetes import names
+from gateway.site import Backend
+from testbed import cluster, directory, docker, hub, process, slurm, submission
+from testbed.paths import KUBECONFIG
+from testbed.waiting import until
+
+Fault = Callable[[], AbstractContextManager[None]]
+SLURMCTLD = "af-slurmctld"
+BACK_SECONDS = 90
+SAVED_SECONDS = 6
+"""How late slurmctld writes its state: SAVE_MAX_WAIT of its state_save.c is 5 s."""
+
+
+def kubectl(*arguments: str) -> str:
+    return cluster.kubectl("--namespace", SETTINGS.kubernetes.namespace, *arguments)
+
+
+def pods(selector: str) -> list[dict[str, str]]:
+    """Metadata of the pods that a selector finds."""
+    listed = json.loads(kubectl("get", "pods", "--selector", selector, "--output", "json"))
+    return [item["metadata"] for item in listed["items"]]
+
+
+def kill_pod(pod: dict[str, str]) -> None:
+    """Kill all processes of a pod but the one that holds its network; what starts it again is Kubernetes' business."""
+    script = (
+        f"for process in $(grep -l {pod['uid']} /proc/[0-9]*/cgroup | cut -d/ -f3); do"
+        ' [ "$(cat /proc/$process/comm)" = pause ] || kill -9 "$process"; done'
+    )
+    docker.execute(cluster.NODE, ["sh", "-c", script])
+
+
+def restarts(selector: str) -> dict[str, int]:
+    """Pod -> how often its containers were started again."""
+    listed = json.loads(kubectl("get", "pods", "--selector", selector, "--output", "json"))
+    return {
+        item["metadata"]["name"]: sum(status["restartCount"] for status in item["status"]["containerStatuses"])
+        for item in listed["items"]
+    }
+
+
+@contextmanager
+def killed_deployment(name: str) -> Iterator[None]:
+    """A deployment all of whose pods are killed at once."""
+    deployment = json.loads(kubectl("get", f"deployment/{name}", "--output", "json"))
+    selector = ",".join(f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items())
+    before = restarts(selector)
+    for pod in pods(selector):
+        kill_pod(pod)
+    until(
+        f"{name} was really killed",
+        lambda: all(count > before[pod] for pod, count in restarts(selector).items() if pod in before),
+        seconds=BACK_SECONDS,
+    )
+    yield
+    kubectl("rollout", "status", f"deployment/{name}", "--timeout", f"{BACK_SECONDS}s")
+
+
+@contextmanager
+def killed_machine(container: str) -> Iterator[None]:
+    """A machine that is off for a moment."""
+    process.run(["docker", "kill", container])
+    process.run(["docker", "start", container])
+    yield
+
+
+@contextmanager
+def killed_controller_of_slurm() -> Iterator[None]:
+    """SLURM's controller, killed when it has written what it knows: before, it forgets jobs itself."""
+    time.sleep(SAVED_SECONDS)
+    with killed_machine(SLURMCTLD):
+        yield
+
+
+@contextmanager
+def killed_unit(unit: str) -> Iterator[None]:
+    """A service of the submission host that dies."""
+    docker.execute(submission.CONTAINER, ["systemctl", "kill", "--signal=KILL", unit])
+    yield
+    until(f"{unit} is back", lambda: _is_active(unit), seconds=BACK_SECONDS)
+
+
+def _is_active(unit: str) -> bool:
+    return process.succeeds(["docker", "exec", submission.CONTAINER, "systemctl", "is-active", "--quiet", unit])
+
+
+@contextmanager
+def restarted_control_plane() -> Iterator[None]:
+    """Kubernetes whose etcd and API server are killed."""
+    docker.execute(cluster.NODE, ["pkill", "-9", "etcd"])
+    docker.execute(cluster.NODE, ["pkill", "-9", "kube-apiserver"])
+    yield
+    until(
+        "Kubernetes answers",
+        lambda: process.succeeds(["kubectl", "--kubeconfig", str(KUBECONFIG), "get", "nodes"]),
+        seconds=BACK_SECONDS,
+    )
+
+
+@contextmanager
+def killed_machine_of_jobs(node: str) -> Iterator[None]:
+    """A compute node that crashes with all its jobs."""
+    container = f"af-{node}"
+    process.run(["docker", "kill", container])
+    yield
+    process.run(["docker", "start", container])
+    until(f"{node} takes jobs", lambda: _state(node) in ("idle", "mix", "alloc"), seconds=BACK_SECONDS)
+
+
+def _state(node: str) -> str:
+    # A node that SLURM has seen restart stays down until somebody has looked at it.
+    command = ["docker", "exec", SLURMCTLD, "scontrol", "update", f"nodename={node}", "state=resume"]
+    process.succeeds(command)
+    return docker.execute(SLURMCTLD, ["sinfo", "--noheader", f"--nodes={node}", "--format=%t"]).split()[0]
+
+
+def kill_processes(words: str) -> None:
+    """Kill the processes on compute nodes that have these words in their command."""
+    for node in slurm.NODES:
+        process.succeeds(["docker", "exec", f"af-{node.name}", "pkill", "-9", "-f", words])
+
+
+RELEASE = SETTINGS.kubernetes.release
+QUIET: dict[Backend, dict[str, Fault]] = {
+    Backend.KUBERNETES: {
+        "API server": lambda: killed_deployment(names.api_name(RELEASE)),
+        "controller": lambda: killed_deployment(names.controller_name(RELEASE)),
+        "etcd and apiserver": restarted_control_plane,
+        "directory": lambda: killed_machine(directory.CONTAINER),
+        "JupyterHub": lambda: killed_machine(hub.NAME),
+    },
+    Backend.SLURM: {
+        "server": lambda: killed_unit("dask-gateway"),
+        "slurmctld": killed_controller_of_slurm,
+        "directory": lambda: killed_machine(directory.CONTAINER),
+        "JupyterHub": lambda: killed_machine(hub.NAME),
+    },
+}
+"""What no computation notices."""
+LOUD: dict[Backend, dict[str, Fault]] = {
+    Backend.KUBERNETES: {"Traefik": lambda: killed_deployment(names.proxy_name(RELEASE))},
+    Backend.SLURM: {
+        "proxy": lambda: killed_unit("dask-gateway-proxy"),
+        "submission host": lambda: killed_machine(submission.CONTAINER),
+    },
+}
+"""What cuts clients off for a moment."""
+
+
+def answers(backend: Backend) -> bool:
+    """Whether a gateway answers under its public name, three times in a row."""
+    health = f"{SETTINGS.gateway(backend).address}/api/health"
+    try:
+        return all(fetch(health)[0] == 200 for _ in range(3))
+    except process.CommandError:
+        return False
