@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pulumi
 import yaml
+from pulumi_kubernetes.coordination.v1 import Lease
 from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 
 from gateway import metrics, settings
@@ -59,6 +60,7 @@ class KubernetesGateway(pulumi.ComponentResource):
         digest = _digest(site_text, args.directory_ca or "")
         self.api = self._api(site_mount, digest)
         self.api_service = self._api_service()
+        self.lease = self._lease()
         self.controller = self._controller(site_mount, digest)
         self.proxy = Proxy(f"{name}-proxy", self._gateway, args.namespace, args.definitions, opts=self._child)
         self.register_outputs({})
@@ -161,6 +163,12 @@ class KubernetesGateway(pulumi.ComponentResource):
             opts=self._child,
         )
 
+    def _lease(self) -> Lease:
+        """What the controller holds while it works: see :mod:`gateway.kubernetes.lease`."""
+        name = names.controller_name(self._gateway.release)
+        options = pulumi.ResourceOptions(parent=self, ignore_changes=["spec"])
+        return Lease(name, metadata=self._metadata(name), opts=options)
+
     def _controller(self, site_mount: Mount, digest: str) -> Workload:
         return Workload(
             "controller",
@@ -198,15 +206,21 @@ class KubernetesGateway(pulumi.ComponentResource):
                     },
                     {"api_groups": [""], "resources": ["secrets"], "verbs": ["create", "delete"]},
                     {"api_groups": [""], "resources": ["services"], "verbs": ["create"]},
+                    {
+                        "api_groups": ["coordination.k8s.io"],
+                        "resources": ["leases"],
+                        "resource_names": [names.controller_name(self._gateway.release)],
+                        "verbs": ["get", "patch"],
+                    },
                     # Why a pod does not start: mounts are told of in events only.
                     {"api_groups": [""], "resources": ["events"], "verbs": ["list"]},
                 ],
                 resources=PYTHON_RESOURCES,
-                # Two controllers at once would make pods twice: it elects no leader.
+                # The new one would wait for the old one's lease, and the old one for the new one to be ready.
                 recreate=True,
                 mounts=[site_mount],
                 annotations={**SCRAPED, "af-dask-gateway/configuration": digest},
-                depends_on=[*self._args.definitions, self.site],
+                depends_on=[*self._args.definitions, self.site, self.lease],
             ),
             opts=self._child,
         )

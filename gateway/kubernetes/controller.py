@@ -4,7 +4,9 @@ import asyncio
 import functools
 import json
 import math
+import os
 import signal
+import socket
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,6 +31,7 @@ from gateway.kubernetes import connection, holdings, names, reasons
 from gateway.kubernetes.config import PRELOAD, with_variables
 from gateway.kubernetes.holdings import OVER
 from gateway.kubernetes.informers import cluster_informer
+from gateway.kubernetes.lease import Lease
 from gateway.kubernetes.ledger import ENDED, Entry, Ledger, State, entry_of
 from gateway.kubernetes.ledger import OVER as POD_OVER
 from gateway.kubernetes.names import LAST_CLIENT, SCHEDULER_COMPONENT, WORKER_COMPONENT
@@ -120,6 +123,8 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         """
         self._handle_signals()
         await self._connect()
+        # Before anything is listed: what the one before us was about to do is done then.
+        await self.lease.acquire()
         self.stopped_clusters: dict[str, int] = {}
         self.queue = WorkQueue(backoff=Backoff(base_delay=self.backoff_base_delay, max_delay=self.backoff_max_delay))
         self.informers = self._make_informers()
@@ -129,6 +134,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         self.task_pool = TaskPool()
         self.task_pool.spawn(self.cleanup_expired_cluster_records_loop())
         self.task_pool.spawn(self._forget_unseen_pods())
+        self.task_pool.spawn(self._work_while_held())
         await self._serve()
 
     def _handle_signals(self) -> None:
@@ -142,6 +148,26 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         self.core_client = self._limited(client.CoreV1Api)
         self.custom_client = self._limited(client.CustomObjectsApi)
         self.discovery_client = self._limited(client.DiscoveryV1Api)
+        # Not limited: a burst must not cost the lease.
+        coordination = client.CoordinationV1Api(api_client=self.api_client)
+        name = names.controller_name(self.gateway.release)
+        # A pod's name is its host's, and its container's restarts keep it.
+        self.lease = Lease(coordination, name, self.namespace, socket.gethostname(), self.log)
+
+    async def _work_while_held(self) -> None:
+        await self.lease.keep()
+        self.log.critical("The lease is lost, so another controller may have begun: this one ends at once")
+        # An orderly end would finish what is begun, twice then.
+        os._exit(1)
+
+    async def cleanup(self) -> None:
+        """Finish what is begun, and leave the rest to the next controller."""
+        if hasattr(self, "task_pool"):
+            self.queue.close()
+            await asyncio.gather(*self.reconcilers, return_exceptions=True)
+            await self.task_pool.close()
+            await self.lease.release()
+        await super().cleanup()
 
     def _limited(self, api: Any) -> RateLimitedClient:
         return StrictClient(api(api_client=self.api_client), self.rate_limiter)

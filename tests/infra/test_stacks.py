@@ -255,6 +255,11 @@ class TestRights:
         found = {verb for _, resource, verb in rules(testbed, "controller-dask-gateway-k8s") if resource == "secrets"}
         assert found == {"create", "delete"}
 
+    def test_of_the_controller_on_leases_are_for_its_own_alone(self, testbed):
+        name = "controller-dask-gateway-k8s"
+        (rule,) = [rule for rule in testbed.get("Role", name)["rules"] if "leases" in rule["resources"]]
+        assert (rule["resourceNames"], set(rule["verbs"])) == ([name], {"get", "patch"})
+
     def test_of_traefik_are_reading_only(self, testbed):
         assert {verb for _, _, verb in rules(testbed, "traefik-dask-gateway-k8s")} == {"list", "watch"}
 
