@@ -115,7 +115,7 @@ class KubernetesGateway(pulumi.ComponentResource):
                     {
                         "api_groups": ["gateway.dask.org"],
                         "resources": ["daskclusters"],
-                        "verbs": ["list", "watch", "create", "patch", "delete"],
+                        "verbs": ["get", "list", "watch", "create", "patch", "delete"],
                     },
                     *self._pool_rules(),
                 ],

@@ -1,16 +1,17 @@
 """The backend inside the API server: upstream's, with checked requests, in its own namespace only."""
 
 import asyncio
+import re
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientError, web
 from dask_gateway_server.backends.base import Backend as UpstreamBackend
 from dask_gateway_server.backends.kubernetes.backend import KubeBackend
 from dask_gateway_server.backends.kubernetes.utils import k8s_timestamp
-from dask_gateway_server.models import Cluster
+from dask_gateway_server.models import Cluster, ClusterStatus
 from dask_gateway_server.utils import Flag
 from dask_gateway_server.workqueue import WorkQueue
 from kubernetes_asyncio import client
@@ -32,6 +33,8 @@ from gateway.users import Account
 
 GROUP = "gateway.dask.org"
 PLURAL = "daskclusters"
+CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""What may be the name of a cluster, without the namespace (a label of RFC 1123)."""
 NOT_FOUND = 404
 FIRST_ACT_SECONDS = 8.0
 """How long an answer to a new cluster waits for what its scheduler's pod finds. The client would wait anyway; a cluster
@@ -50,6 +53,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         Upstream's own method can't be reused: it starts a cluster-wide informer (dask/dask-gateway#661).
         """
         self.setup_requests(app)
+        app.on_shutdown.append(self._end_waiting)
         await UpstreamBackend.setup(self, app)
         self.api_client = await connection.open_client()
         self.core_client = client.CoreV1Api(api_client=self.api_client)
@@ -65,7 +69,63 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         self.queue = WorkQueue()
         self.informer = cluster_informer(self, on_update=self.on_cluster_event, on_delete=self.on_cluster_event)
         await self.informer.start()
+        # Upstream's loop does it one by one, and meanwhile a new replica would list a part of them only.
+        await asyncio.gather(*map(self.sync_cluster, list(self.informer.cache)), return_exceptions=True)
         self.sync_task = asyncio.ensure_future(self.sync_clusters_loop())
+
+    async def _end_waiting(self, _: web.Application) -> None:
+        """Answer clients that wait for a cluster to start: they ask again, and reach another replica."""
+        for waiter in self.cluster_waiters.values():
+            waiter.set()
+
+    async def get_cluster(self, cluster_name: str, wait: bool = False) -> Cluster | None:
+        """See :meth:`FacilityBackend.get_cluster`; clusters that another replica has made or seen start included."""
+        known = self.clusters.get(cluster_name)
+        if (known is None or known.status is ClusterStatus.PENDING) and not await self._catch_up(cluster_name):
+            return None
+        return await super().get_cluster(cluster_name, wait=wait)
+
+    async def _catch_up(self, name: str) -> bool:
+        """Have the latest of a cluster, of which the informer brings news late; returns whether there is one."""
+        namespace, _, short = name.partition(".")
+        if namespace != self.namespace or not CLUSTER_NAME.fullmatch(short):
+            return False
+        try:
+            latest = await self._read(short)
+            before = self.informer.get(name)
+            if latest is not None and (before is None or _version(before) != _version(latest)):
+                self.informer.handle(latest, "MODIFIED")
+                await self.sync_cluster(name)
+            elif latest is None and before is not None:
+                self.informer.handle(before, "DELETED")
+                await self.sync_cluster(name)
+        except (ApiException, ClientError, TimeoutError) as error:
+            self.log.warning("Kubernetes does not tell about cluster %s: %r", name, error)
+            return name in self.clusters
+        return latest is not None
+
+    async def _read(self, short: str) -> dict[str, Any] | None:
+        """The object of a cluster of this gateway, if there is one. Raises ``ApiException``, ``ClientError``."""
+        try:
+            found: dict[str, Any] = await self.custom_client.get_namespaced_custom_object(
+                GROUP, self.crd_version, self.namespace, PLURAL, short
+            )
+        except ApiException as error:
+            if error.status != NOT_FOUND:
+                raise
+            return None
+        is_ours = found["metadata"].get("labels", {}).get(names.INSTANCE_LABEL) == self.gateway_instance
+        return found if is_ours else None
+
+    async def stop_cluster(self, cluster_name: str, failed: bool = False) -> None:
+        """Stop a cluster. Raises :class:`Refusal` for one that upstream takes for failed.
+
+        Upstream stops clusters whose scheduler an API server does not reach, which is a fault of the API server's place
+        as often as of the scheduler. Whether a scheduler lives is for the controller to say.
+        """
+        if failed:
+            raise Refusal(f"The scheduler of cluster {cluster_name} does not answer now; try again.")
+        await super().stop_cluster(cluster_name)
 
     async def note_client(self, name: str) -> None:
         """Note that a client is connected to a cluster, for the controller."""
@@ -197,3 +257,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         """Why a cluster failed, as the controller noted it."""
         status: Mapping[str, Any] = (self.informer.get(name) or {}).get("status", {})
         return status.get("reason")
+
+
+def _version(cluster: Mapping[str, Any]) -> str:
+    return str(cluster["metadata"]["resourceVersion"])

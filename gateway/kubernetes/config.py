@@ -44,8 +44,6 @@ def api_config(site: Site) -> Config:
     config.DaskGateway.authenticator_class = "gateway.auth.HubAuthenticator"
     config.DaskGateway.backend_class = "gateway.kubernetes.backend.FacilityKubeBackend"
     config.HubAuthenticator.backend = Backend.KUBERNETES.value
-    # Upstream makes up another name in each process, so that replicas would overwrite each other's cookies.
-    config.HubAuthenticator.cookie_name = gateway.release
     config.KubeBackend.api_url = names.api_url(gateway)
     config.KubeBackend.cluster_options = cluster_options(site, Backend.KUBERNETES)
     return config

@@ -238,7 +238,10 @@ class TestRights:
         assert rules(testbed, "api-dask-gateway-k8s") == {
             *(("", "secrets", verb) for verb in ("get", "create")),
             *(("", "configmaps", verb) for verb in ("get", "patch")),
-            *(("gateway.dask.org", "daskclusters", verb) for verb in ("list", "watch", "create", "patch", "delete")),
+            *(
+                ("gateway.dask.org", "daskclusters", verb)
+                for verb in ("get", "list", "watch", "create", "patch", "delete")
+            ),
         }
 
     @pytest.mark.weakness(14)
