@@ -332,6 +332,7 @@ class KubernetesGateway(Gateway):
     images: Images
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"]
     api_replicas: Annotated[int, Field(ge=1)]
+    proxy_replicas: Annotated[int, Field(ge=1)]
     quota: Quota
     limit_range: LimitRange
     user_total: UserTotal

@@ -20,8 +20,6 @@ from infra.workload import Mount, Workload, WorkloadArgs
 
 PYTHON_RESOURCES = Amounts(cores=0.1, cores_limit=2, memory_gib=0.25, memory_limit_gib=2)
 """Of API server and controller each: idle they need next to nothing, hundreds of clusters at once much."""
-DRAIN_SECONDS = 5
-"""Traefik goes on sending requests to an API pod for seconds after it left the endpoints."""
 SECRET_MODE = 0o440
 SCRAPED = {
     "prometheus.io/scrape": "true",
@@ -121,7 +119,7 @@ class KubernetesGateway(pulumi.ComponentResource):
                 ],
                 resources=PYTHON_RESOURCES,
                 replicas=self._gateway.api_replicas,
-                drain_seconds=DRAIN_SECONDS,
+                takes_requests=True,
                 mounts=mounts,
                 annotations={
                     **SCRAPED,

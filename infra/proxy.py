@@ -16,6 +16,8 @@ RESOURCES = Amounts(cores=0.1, cores_limit=2, memory_gib=0.125, memory_limit_gib
 WEB_CONTAINER_PORT = 8000
 WEB_PORT = 80
 READY_PATH = "/-/ready"
+WEB_CLOSING_SECONDS = 25
+"""How long requests of the API and dashboards may take to end: longer than the API lets a client wait (20 s)."""
 
 
 class Proxy(pulumi.ComponentResource):
@@ -83,6 +85,9 @@ class Proxy(pulumi.ComponentResource):
                 {"api_groups": ["traefik.io"], "resources": ["*"], "verbs": ["list", "watch"]},
             ],
             resources=RESOURCES,
+            replicas=self._gateway.proxy_replicas,
+            takes_requests=True,
+            closing_seconds=_scheduler_closing_seconds(self._gateway) + WEB_CLOSING_SECONDS,
             depends_on=[*self._definitions, self.ready_route],
         )
 
@@ -122,6 +127,15 @@ class Proxy(pulumi.ComponentResource):
         return self._object("Middleware", name, {"stripPrefixRegex": {"regex": ["/clusters/[a-zA-Z0-9.-]+"]}})
 
 
+def _scheduler_closing_seconds(gateway: KubernetesGateway) -> int:
+    """How long clients keep their connections to schedulers through a Traefik that was told to end.
+
+    A client that loses its connection loses its work: it cancels all of its futures (``Client._reconnect`` of
+    distributed 2026.8.0). No connection is older than its cluster.
+    """
+    return gateway.timeouts.lifetime_seconds
+
+
 def _arguments(gateway: KubernetesGateway) -> list[str]:
     return [
         "--global.checknewversion=false",
@@ -131,6 +145,9 @@ def _arguments(gateway: KubernetesGateway) -> list[str]:
         "--ping.manualrouting=true",
         f"--entrypoints.{names.WEB_ENTRYPOINT}.address=:{WEB_CONTAINER_PORT}",
         f"--entrypoints.{names.SCHEDULER_ENTRYPOINT}.address=:{names.SCHEDULER_PORT}",
+        f"--entrypoints.{names.WEB_ENTRYPOINT}.transport.lifecycle.gracetimeout={WEB_CLOSING_SECONDS}s",
+        f"--entrypoints.{names.SCHEDULER_ENTRYPOINT}.transport.lifecycle.gracetimeout="
+        f"{_scheduler_closing_seconds(gateway)}s",
         # "X_Forwarded_User" passes for "X-Forwarded-User" with some servers.
         f"--entrypoints.{names.WEB_ENTRYPOINT}.http.aliasheadersstrategy=delete",
         f"--entrypoints.{names.SCHEDULER_ENTRYPOINT}.http.aliasheadersstrategy=delete",

@@ -7,6 +7,7 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment
 from pulumi_kubernetes.core.v1 import ServiceAccount
+from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
 
 from gateway.kubernetes import names
@@ -17,6 +18,10 @@ RUN_AS = 65532
 """uid and gid of our images' processes: nobody's."""
 TIMEOUT = "4m"
 """For pods to become ready, pulls of images included; Pulumi's own would be ten minutes."""
+DRAIN_SECONDS = 5
+"""Proxies go on sending requests to a pod for seconds after it left the endpoints."""
+CLOSING_SECONDS = 30
+"""How long a part may take to end after SIGTERM (Kubernetes' own default)."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,11 @@ class WorkloadArgs:
     replicas: int = 1
     recreate: bool = False
     """Whether the old pod must be gone before the new one starts."""
-    drain_seconds: int = 0
-    """How long a pod goes on serving while the others learn that it is leaving."""
+    takes_requests: bool = False
+    """Whether others send requests to its pods: then a pod that leaves goes on serving until they have learnt that, and
+    a node's drain takes one pod at a time."""
+    closing_seconds: int = CLOSING_SECONDS
+    """How long a pod may take to end what it has begun, from SIGTERM on."""
     mounts: Sequence[Mount] = ()
     annotations: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     """Of the pods: a change restarts them."""
@@ -59,7 +67,7 @@ class WorkloadArgs:
 
 
 class Workload(pulumi.ComponentResource):
-    """ServiceAccount, Role, RoleBinding and Deployment of a part, within Pod Security "restricted"."""
+    """ServiceAccount, Role, RoleBinding, Deployment and budget of a part, within Pod Security "restricted"."""
 
     def __init__(self, name: str, args: WorkloadArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("af-dask-gateway:infra:Workload", name, {}, opts)
@@ -93,7 +101,20 @@ class Workload(pulumi.ComponentResource):
                 custom_timeouts=pulumi.CustomTimeouts(create=TIMEOUT, update=TIMEOUT),
             ),
         )
+        self.budget = self._budget(args, metadata, child) if args.takes_requests else None
         self.register_outputs({})
+
+    def _budget(
+        self, args: WorkloadArgs, metadata: Mapping[str, Any], opts: pulumi.ResourceOptions
+    ) -> PodDisruptionBudget:
+        spec = {
+            # Not a least number of pods: with one replica that would keep nodes from being drained at all.
+            "max_unavailable": 1,
+            "selector": {"match_labels": self.labels},
+            # Pods that are not ready serve nobody, and would hold up a drain for ever.
+            "unhealthy_pod_eviction_policy": "AlwaysAllow",
+        }
+        return PodDisruptionBudget(args.name, metadata=metadata, spec=spec, opts=opts)
 
 
 def _strategy(args: WorkloadArgs) -> dict[str, Any]:
@@ -118,14 +139,28 @@ def _pod(args: WorkloadArgs) -> dict[str, Any]:
         },
         "node_selector": dict(gateway.placement.node_selector),
         "tolerations": [dict(toleration) for toleration in gateway.placement.tolerations],
+        "topology_spread_constraints": [_spread(args)],
+        "termination_grace_period_seconds": args.closing_seconds + (DRAIN_SECONDS if args.takes_requests else 0),
         "host_aliases": [{"ip": address, "hostnames": [host]} for host, address in gateway.directory_addresses.items()],
         "containers": [_container(args)],
         "volumes": [{"name": mount.name, **mount.source} for mount in args.mounts],
     }
 
 
+def _spread(args: WorkloadArgs) -> dict[str, Any]:
+    """On as many nodes as there are, and on one node if there is only one."""
+    return {
+        "topology_key": "kubernetes.io/hostname",
+        "max_skew": 1,
+        "when_unsatisfiable": "ScheduleAnyway",
+        "label_selector": {"match_labels": names.component_labels(args.gateway.release, args.component)},
+        # The pods of the version that goes don't count.
+        "match_label_keys": ["pod-template-hash"],
+    }
+
+
 def _container(args: WorkloadArgs) -> dict[str, Any]:
-    drain = {"lifecycle": {"pre_stop": {"sleep": {"seconds": args.drain_seconds}}}} if args.drain_seconds else {}
+    drain = {"lifecycle": {"pre_stop": {"sleep": {"seconds": DRAIN_SECONDS}}}} if args.takes_requests else {}
     return {
         "name": args.component,
         "image": args.image,

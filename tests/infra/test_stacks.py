@@ -164,13 +164,47 @@ class TestPods:
         assert with_secret == {f"api-{release}"}
 
     def test_controller_never_runs_twice(self, manifests, any_site):
-        spec = manifests.get("Deployment", f"controller-{any_site.kubernetes.release}")["spec"]
+        name = f"controller-{any_site.kubernetes.release}"
+        spec = manifests.get("Deployment", name)["spec"]
         assert spec["replicas"] == 1
         assert spec["strategy"]["type"] == "Recreate"
+        assert "spec" not in manifests.get("Lease", name), "who holds it is not Pulumi's to say"
 
-    def test_replicas_and_placement_are_the_sites(self, geddes):
-        spec = geddes.get("Deployment", "api-dask-gateway-k8s")["spec"]
-        assert spec["replicas"] == 2
+    @pytest.mark.parametrize("part", ["api", "traefik"])
+    def test_what_takes_requests_is_replaced_without_a_gap(self, manifests, any_site, part):
+        spec = manifests.get("Deployment", f"{part}-{any_site.kubernetes.release}")["spec"]
+        assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+        pod = spec["template"]["spec"]
+        (container,) = pod["containers"]
+        drain = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert drain == 5
+        assert "httpGet" in container["readinessProbe"]
+        # Upstream's API lets a client wait for 20 s, and takes 15 s more at most to close.
+        assert pod["terminationGracePeriodSeconds"] >= drain + 30
+
+    @pytest.mark.parametrize("part", ["api", "traefik"])
+    def test_a_drain_of_nodes_takes_one_pod_at_a_time(self, manifests, any_site, part):
+        name = f"{part}-{any_site.kubernetes.release}"
+        budget = manifests.get("PodDisruptionBudget", name)["spec"]
+        assert budget["maxUnavailable"] == 1
+        assert budget["selector"] == manifests.get("Deployment", name)["spec"]["selector"]
+
+    def test_nothing_keeps_the_controllers_node_from_being_drained(self, manifests, any_site):
+        assert f"controller-{any_site.kubernetes.release}" not in manifests.of_kind("PodDisruptionBudget")
+
+    def test_replicas_are_spread_over_nodes_if_there_are_several(self, manifests):
+        for name, deployment in manifests.of_kind("Deployment").items():
+            (spread,) = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+            assert spread["topologyKey"] == "kubernetes.io/hostname"
+            assert spread["whenUnsatisfiable"] == "ScheduleAnyway", f"{name} has to start on a single node"
+            assert spread["labelSelector"] == deployment["spec"]["selector"]
+
+    def test_replicas_and_placement_are_the_sites(self, geddes_site):
+        kubernetes = geddes_site.kubernetes.model_copy(update={"api_replicas": 3, "proxy_replicas": 4})
+        stack = render(settings_of(geddes_site.model_copy(update={"kubernetes": kubernetes})))
+        assert stack.get("Deployment", "traefik-dask-gateway-k8s")["spec"]["replicas"] == 4
+        spec = stack.get("Deployment", "api-dask-gateway-k8s")["spec"]
+        assert spec["replicas"] == 3
         assert spec["template"]["spec"]["nodeSelector"] == {"cms-af-prod": "true"}
         assert spec["template"]["spec"]["tolerations"][0]["key"] == "hub.jupyter.org/dedicated"
 
@@ -328,6 +362,14 @@ class TestProxy:
         (container,) = pods(manifests)["traefik-dask-gateway-k8s"]["containers"]
         assert "--providers.kubernetescrd.throttleduration=0" in container["args"]
         assert "--providers.providersthrottleduration=0s" in container["args"]
+
+    def test_connections_to_schedulers_outlive_it(self, manifests, any_site):
+        """A client that loses its connection cancels all of its futures; no connection is older than its cluster."""
+        lifetime = any_site.kubernetes.timeouts.lifetime_seconds
+        pod = pods(manifests)["traefik-dask-gateway-k8s"]
+        (container,) = pod["containers"]
+        assert f"--entrypoints.scheduler.transport.lifecycle.gracetimeout={lifetime}s" in container["args"]
+        assert pod["terminationGracePeriodSeconds"] > lifetime
 
     @pytest.mark.weakness(15)
     def test_looks_at_nothing_outside_of_the_namespace(self, manifests, any_site):
