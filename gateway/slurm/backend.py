@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from base64 import b64encode
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -146,6 +147,18 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
                 log = self._log_of(cluster)
                 self._reasons[cluster.name] = f"The scheduler's job ended before it was ready{how}; its log is {log}."
                 self.causes[cluster.name] = StartFailure.JOB_ENDED
+        return alive
+
+    async def do_check_workers(self, workers: Sequence[Worker]) -> list[bool]:
+        """Whether each worker has a job that lives.
+
+        Those of a cluster that do not are one failed attempt to start workers: they were started together, and a node
+        that crashes takes many along. Upstream's caller counts each, and gives a cluster up after three.
+        """
+        alive: list[bool] = await super().do_check_workers(workers)
+        ended = Counter(worker.cluster for worker, lives in zip(workers, alive, strict=True) if not lives)
+        for cluster, count in ended.items():
+            cluster.worker_start_failure_count -= count - 1
         return alive
 
     async def check_jobs(self, job_ids: Sequence[str]) -> dict[str, bool]:

@@ -491,6 +491,23 @@ async def test_upstream_gives_a_cluster_up_that_slurm_takes_no_workers_of_for_a_
     assert cluster.target == JobStatus.FAILED
 
 
+@pytest.mark.parametrize(("kind", "count"), [(FacilitySlurmBackend, 1), (slurm.SlurmBackend, 5)])
+async def test_workers_that_fail_together_are_one_failed_attempt(running, testbed_site, tmp_path, kind, count):
+    """Upstream counts each, and gives a cluster up after three."""
+    cluster = cluster_in(running, testbed_site, status=JobStatus.RUNNING, count=6)
+    workers = [running.db.create_worker(cluster) for _ in range(6)]
+    for task, worker in enumerate(workers):
+        running.db.update_worker(worker, status=JobStatus.SUBMITTED, state={"job_id": f"7_{task}"})
+    squeue(running, tmp_path, listed("7_5", "RUNNING"))
+    statuses = kind.do_check_workers
+    running.do_check_workers = lambda found: statuses(running, found)
+    running.worker_status_period = 0.001
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(running.check_workers_loop(), 0.5)
+    assert cluster.worker_start_failure_count == count
+    assert [worker.target for worker in workers] == [JobStatus.FAILED] * 5 + [JobStatus.RUNNING]
+
+
 async def test_workers_that_are_to_go_go_together(running, launcher, testbed_site):
     cluster = cluster_in(running, testbed_site, status=JobStatus.RUNNING, count=0)
     workers = [running.db.create_worker(cluster) for _ in range(5)]
