@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import faults
 import notebooks
 import pytest
-from administration import SETTINGS, Administrator, SlurmAdministrator
+from administration import SETTINGS, Administrator, SlurmAdministrator, directory_identity
 from notebooks import CellError, Notebook
 
 from gateway.kubernetes import names
@@ -243,16 +243,19 @@ def test_jobs_that_nobody_remembers_are_cancelled(bob: Notebook, administrator: 
 
 @pytest.fixture
 def full_volume(backend: Backend) -> Iterator[None]:
-    """Bob's folder for clusters, as the submission host sees it, is on a volume without room."""
+    """Bob's folder for clusters, as the gateway's service sees it, is on a volume without room."""
     folder = SETTINGS.slurm.staging_directory.format(username="bob")
-    docker.execute(
-        submission.CONTAINER,
-        ["mount", "-t", "tmpfs", "-o", "size=4k,mode=700,uid=20002,gid=20000", "tmpfs", folder],
-    )
+    process_id = docker.execute(
+        submission.CONTAINER, ["systemctl", "show", "--value", "--property=MainPID", "dask-gateway"]
+    ).strip()
+    inside = ("nsenter", f"--target={process_id}", "--mount")
+    uid, gid, _ = directory_identity("bob")
+    options = f"size=4k,mode=700,uid={uid},gid={gid}"
+    docker.execute(submission.CONTAINER, [*inside, "mount", "-t", "tmpfs", "-o", options, "tmpfs", folder])
     try:
         yield
     finally:
-        docker.execute(submission.CONTAINER, ["umount", folder])
+        docker.execute(submission.CONTAINER, [*inside, "umount", folder])
 
 
 @on_slurm
