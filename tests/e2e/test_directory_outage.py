@@ -16,10 +16,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def outage(backend: Backend, no_leftovers: None) -> Iterator[None]:
-    """The directory takes connections and never answers; alice has been here before."""
+    """The directory takes connections and never answers; alice has been here before, at each replica of the API."""
     with Notebook("alice") as kernel:
         kernel.snippet(f"connect-{backend.value}")
-        kernel.run("gateway.list_clusters()")
+        kernel.run("for _ in range(20):\n    gateway.list_clusters()")
     with ExitStack() as stack:
         process.run(["docker", "pause", directory.CONTAINER])
         stack.callback(until, "the directory answers", answers, seconds=30)
