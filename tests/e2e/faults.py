@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from administration import SETTINGS, fetch
 
@@ -24,10 +25,15 @@ def kubectl(*arguments: str) -> str:
     return cluster.kubectl("--namespace", SETTINGS.kubernetes.namespace, *arguments)
 
 
-def pods(selector: str) -> list[dict[str, str]]:
-    """Metadata of the pods that a selector finds."""
+def _found(selector: str) -> list[dict[str, Any]]:
+    """The pods that a selector finds and that are not on their way out."""
     listed = json.loads(kubectl("get", "pods", "--selector", selector, "--output", "json"))
-    return [item["metadata"] for item in listed["items"]]
+    return [item for item in listed["items"] if "deletionTimestamp" not in item["metadata"]]
+
+
+def pods(selector: str) -> list[dict[str, str]]:
+    """Their metadata."""
+    return [item["metadata"] for item in _found(selector)]
 
 
 def kill_pod(pod: dict[str, str]) -> None:
@@ -41,10 +47,9 @@ def kill_pod(pod: dict[str, str]) -> None:
 
 def restarts(selector: str) -> dict[str, int]:
     """Pod -> how often its containers were started again."""
-    listed = json.loads(kubectl("get", "pods", "--selector", selector, "--output", "json"))
     return {
         item["metadata"]["name"]: sum(status["restartCount"] for status in item["status"]["containerStatuses"])
-        for item in listed["items"]
+        for item in _found(selector)
     }
 
 
