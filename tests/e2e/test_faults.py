@@ -138,7 +138,7 @@ def test_workers_that_are_deleted_or_drained_are_replaced(bob: Notebook) -> None
     faults.kubectl("delete", "pod", first["name"], "--grace-period=0", "--force")
     selector = f"gateway.dask.org/cluster={name.rpartition('.')[2]},{names.COMPONENT_LABEL}={names.WORKER_COMPONENT}"
     try:
-        cluster.kubectl("drain", cluster.NODE, "--pod-selector", selector, "--ignore-daemonsets", "--force")
+        cluster.kubectl("drain", cluster.NODE, "--pod-selector", selector, "--delete-emptydir-data", "--force")
     finally:
         cluster.kubectl("uncordon", cluster.NODE)
     assert bob.run(RESULT) == EXPECTED
