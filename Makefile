@@ -45,10 +45,12 @@ lint: .venv/ready ## ruff, mypy, ansible-lint, site files, JSON schema
 	@.venv/bin/python -m gateway.site schema | diff --unified sites/schema.json - || { echo 'sites/schema.json is old: make schema' >&2; exit 1; }
 
 ##@ Maintenance
-.PHONY: bench format schema lock
+.PHONY: bench bench-gateways format schema lock
 bench: .venv/ready ## Time the testbed's own commands, then the gateways; COLD=1 begins without caches and images
-	@.venv/bin/python -m testbed.bench $(if $(COLD),--cold)
-	@.venv/bin/python -m testbed.bench_gateway
+	@.venv/bin/python -m testbed.bench commands $(if $(COLD),--cold)
+	@.venv/bin/python -m testbed.bench gateways
+bench-gateways: .venv/ready ## Time ours beside stock dask-gateway alone, on the testbed that is up
+	@.venv/bin/python -m testbed.bench gateways
 format: .venv/ready ## Format the Python code
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .

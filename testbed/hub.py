@@ -143,8 +143,8 @@ def scopes(name: str) -> tuple[str, str]:
     return f"access:services!service={site.load(SITE).identity.hub.service_name}", f"read:users!user={name}"
 
 
-def request_token(name: str, secret: str) -> str:
-    """Log in through the form, as a browser does, and ask the hub's API for a token.
+def request_token(name: str, secret: str, lifetime_seconds: int | None = None) -> str:
+    """Log in through the form, as a browser does, and ask the hub's API for a token, which lives as long as asked for.
 
     Raises ``PermissionError`` when the hub refuses the password.
     """
@@ -158,7 +158,7 @@ def request_token(name: str, secret: str) -> str:
         answer = browser.post(
             f"{API_URL}/users/{name}/tokens",
             headers={"X-XSRFToken": browser.cookies["_xsrf"]},
-            json={"note": "Dask Gateway", "scopes": scopes(name)},
+            json={"note": "Dask Gateway", "scopes": scopes(name), "expires_in": lifetime_seconds},
             timeout=TIMEOUT,
         )
         answer.raise_for_status()

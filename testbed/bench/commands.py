@@ -1,17 +1,14 @@
-"""Time the testbed's own commands on this machine: ``make bench``.
+"""How long the testbed's own commands take on this machine.
 
-Each run is a whole process, as a person would start it. Prints a table for docs/performance.md. With ``--cold`` the
-caches of the project, of Go and of Docker's images are put out of reach first, by giving the run empty ones.
+Each run is a whole process, as a person would start it. Cold, the caches of the project, of Go and of Docker's images
+are put out of reach first, by giving the run empty ones.
 """
 
-import argparse
 import os
-import platform
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from testbed import down, process
@@ -63,21 +60,10 @@ def seconds(measurement: Measurement) -> float:
     return time.monotonic() - started
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m testbed.bench", description="Time the testbed's commands.")
-    parser.add_argument("--cold", action="store_true", help="begin without caches and images (about 40 minutes each)")
-    given = parser.parse_args(arguments)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    write = sys.stdout.write
-    write(f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.freedesktop_os_release()['PRETTY_NAME']}\n\n")
-    write("| what | seconds |\n|---|---|\n")
+def rows(*, is_cold: bool) -> Iterator[str]:
+    """The lines of the table, each as soon as it is known."""
+    yield "| what | seconds |"
+    yield "|---|---|"
     with tempfile.TemporaryDirectory(prefix=f"{PROJECT}-cold-", ignore_cleanup_errors=True) as directory:
-        for measurement in measurements(directory if given.cold else None):
-            write(f"| {measurement.title} | {seconds(measurement):.0f} |\n")
-            sys.stdout.flush()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        for measurement in measurements(directory if is_cold else None):
+            yield f"| {measurement.title} | {seconds(measurement):.0f} |"

@@ -1,0 +1,58 @@
+"""The two halves of ``make bench``: ``python -m testbed.bench commands|gateways``. Both print Markdown tables."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+
+from testbed import process
+from testbed.bench import commands, figures, gateways
+from testbed.paths import STATE
+
+REPETITIONS = 10
+RESULTS = STATE / "bench.json"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print the tables; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m testbed.bench", description=__doc__)
+    what = parser.add_subparsers(dest="what", required=True)
+    own = what.add_parser("commands", help="the testbed's own commands; the testbed goes down and comes up again")
+    own.add_argument("--cold", action="store_true", help="begin without caches and images (about 40 minutes each)")
+    both = what.add_parser("gateways", help="ours beside stock; the testbed must be up, and nobody else use it")
+    both.add_argument("--repetitions", type=int, default=REPETITIONS)
+    known = [measure.name for measure in gateways.MEASURES]
+    both.add_argument("--only", nargs="+", choices=known, default=known, metavar="MEASURE", help=", ".join(known))
+    given = parser.parse_args(arguments)
+    _print(_machine(), "")
+    if given.what == "commands":
+        for row in commands.rows(is_cold=given.cold):
+            _print(row)
+        return 0
+    return _gateways(given.only, given.repetitions)
+
+
+def _gateways(names: Sequence[str], repetitions: int) -> int:
+    process.log_file.set(sys.stderr)
+    results = list(gateways.measured(names, repetitions))
+    _print(f"{repetitions} repetitions, ours and stock in turns", "", *figures.table(results))
+    written = {"machine": _machine(), "repetitions": repetitions, "results": [result.as_json() for result in results]}
+    RESULTS.write_text(json.dumps(written, indent=1) + "\n")
+    _print("", f"All values: {RESULTS}")
+    return 0
+
+
+def _machine() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.freedesktop_os_release()['PRETTY_NAME']}"
+
+
+def _print(*lines: str) -> None:
+    for line in lines:
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

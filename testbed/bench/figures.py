@@ -1,0 +1,112 @@
+"""What came out, as numbers and as a table: medians, 95th percentiles, and whether what was to be reached is. Pure."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Statistic(StrEnum):
+    """What is compared."""
+
+    MEDIAN = "median"
+    P95 = "p95"
+
+    def of(self, values: Sequence[float]) -> float:
+        """Of one value or more; between two of them on a straight line, as ``numpy.percentile`` does."""
+        if self is Statistic.MEDIAN or len(values) == 1:
+            return statistics.median(values)
+        return statistics.quantiles(values, n=20, method="inclusive")[-1]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is to be reached."""
+
+    most: float
+    """As a multiple of stock's, or in seconds when stock has nothing like it."""
+    by: Statistic = Statistic.MEDIAN
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured, in seconds."""
+
+    title: str
+    ours: Sequence[float]
+    stock: Sequence[float] = ()
+    """Empty where stock has nothing like it."""
+    goal: Goal | None = None
+    errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Side -> what went wrong there; an error of ours means that nothing is reached."""
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours as a multiple of stock's."""
+        if not self.ours or not self.stock:
+            return None
+        statistic = self.goal.by if self.goal else Statistic.MEDIAN
+        return statistic.of(self.ours) / statistic.of(self.stock)
+
+    @property
+    def is_reached(self) -> bool | None:
+        """Whether the goal is reached; None when there is none, or nothing to compare with."""
+        if self.goal is None:
+            return None
+        if self.errors.get("ours"):
+            return False
+        if self.ratio is not None:
+            return self.ratio <= self.goal.most
+        return None if self.errors.get("stock") or not self.ours else self.goal.by.of(self.ours) <= self.goal.most
+
+    def as_json(self) -> dict[str, object]:
+        """All values, for who wants to look closer."""
+        return {
+            "title": self.title,
+            "unit": "seconds",
+            "ours": list(self.ours),
+            "stock": list(self.stock),
+            "errors": {side: list(texts) for side, texts in self.errors.items()},
+            "goal": {"most": self.goal.most, "by": self.goal.by.value} if self.goal else None,
+            "ratio": self.ratio,
+            "reached": self.is_reached,
+        }
+
+
+HEADER = (
+    "| what | ours: median (p95) | stock: median (p95) | ours / stock | to reach | reached |",
+    "|---|---|---|---|---|---|",
+)
+
+
+def table(results: Sequence[Result]) -> Iterator[str]:
+    """The lines of a Markdown table."""
+    yield from HEADER
+    for result in results:
+        cells = [
+            result.title,
+            _cell(result.ours, result.errors.get("ours", ())),
+            _cell(result.stock, result.errors.get("stock", ())),
+            "" if result.ratio is None else f"{result.ratio:.2f}",
+            _goal(result),
+            {True: "yes", False: "**no**", None: ""}[result.is_reached],
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _cell(values: Sequence[float], errors: Sequence[str]) -> str:
+    text = f"{duration(Statistic.MEDIAN.of(values))} ({duration(Statistic.P95.of(values))})" if values else ""
+    return ", ".join(part for part in (text, f"{len(errors)} errors" if errors else "") if part)
+
+
+def _goal(result: Result) -> str:
+    if result.goal is None:
+        return ""
+    if not result.stock and not result.errors.get("stock"):
+        return f"{duration(result.goal.most)}"
+    return f"{result.goal.most:g} x" + (" (p95)" if result.goal.by is Statistic.P95 else "")
+
+
+def duration(seconds: float) -> str:
+    """Seconds in three digits or fewer."""
+    return f"{seconds * 1000:.3g} ms" if seconds < 0.1 else f"{seconds:.2f} s"

@@ -1,0 +1,276 @@
+"""Ours beside stock, on the same testbed, in turns."""
+
+import contextlib
+import functools
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.environments import DEFAULT_PIXI_ENVIRONMENT, Environment
+from gateway.site import Backend, load
+from testbed import process, submission
+from testbed.bench import crowd, ended_clusters, processor_time, quota_cost, sides, squeue
+from testbed.bench.figures import Goal, Result, Statistic
+from testbed.bench.sides import OURS, STOCK, Client, Side
+from testbed.bench.stock import kubernetes as stock_kubernetes
+from testbed.bench.stock import slurm as stock_slurm
+from testbed.demo import PIXI_PROJECT
+from testbed.paths import SITE
+
+ENVIRONMENT = Environment("pixi_project", PIXI_PROJECT, DEFAULT_PIXI_ENVIRONMENT)
+"""Where everything runs, on both sides and both back ends."""
+PAUSE_SECONDS = 5
+"""Between clusters: the one before is gone by then."""
+WORKERS = 100
+LISTED = 200
+USERS = 30
+SLURM_USERS = ("alice", "bob")
+"""Purdue's on the testbed; each makes their share of :data:`USERS` clusters."""
+IDLE_SECONDS = 30
+QUOTA_REPETITIONS = 50
+LIGHT: Mapping[Backend, Mapping[str, float]] = {
+    Backend.KUBERNETES: {"worker_cores": 0.1, "worker_memory": 0.25},
+    Backend.SLURM: {"worker_cores": 1, "worker_memory": 1},
+}
+"""Workers of which the machine can run some."""
+HEAVY = {"worker_cores": 16, "worker_memory": 64}
+"""SLURM workers most of which wait in the queue: the machine's time to start Pythons is not what is measured."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The two sides of a back end, and how often each is measured."""
+
+    backend: Backend
+    ours: Side
+    stock: Side
+    repetitions: int
+
+    def connected(
+        self, people: Sequence[str] = (sides.PERSON,), tokens: Mapping[str, str] | None = None
+    ) -> contextlib.AbstractContextManager[Mapping[str, Client]]:
+        """A client of each side."""
+        return _connected((self.ours, self.stock), people, tokens)
+
+    def options(self, side: str, sizes: Mapping[str, float]) -> dict[str, object]:
+        """The options of a cluster; stock has the environment in its configuration."""
+        chosen = {"pixi_project": ENVIRONMENT.path} if side == OURS else {}
+        return {**chosen, **sizes}
+
+    @property
+    def title(self) -> str:
+        """The back end's name."""
+        return {Backend.KUBERNETES: "Kubernetes", Backend.SLURM: "SLURM"}[self.backend]
+
+
+@contextlib.contextmanager
+def _connected(
+    both: Sequence[Side], people: Sequence[str], tokens: Mapping[str, str] | None
+) -> Iterator[Mapping[str, Client]]:
+    with contextlib.ExitStack() as stack:
+        yield {side.name: stack.enter_context(sides.client(side, people, tokens)) for side in both}
+
+
+def turns(repetitions: int) -> Iterator[tuple[str, ...]]:
+    """The order of the sides in each repetition: who was last is first, so that neither always follows the other."""
+    for number in range(repetitions):
+        yield (OURS, STOCK) if number % 2 == 0 else (STOCK, OURS)
+
+
+@contextlib.contextmanager
+def benches(repetitions: int) -> Iterator[Mapping[Backend, Bench]]:
+    """Both back ends' with stock up beside ours, as long as the context lasts."""
+    with (
+        stock_kubernetes.up(ENVIRONMENT.prefix) as kubernetes,
+        stock_slurm.up(ENVIRONMENT.prefix) as slurm,
+    ):
+        addresses = {Backend.KUBERNETES: kubernetes, Backend.SLURM: slurm}
+        yield {
+            backend: Bench(backend, sides.ours(backend), sides.stock(address), repetitions)
+            for backend, address in addresses.items()
+        }
+
+
+def starts(bench: Bench) -> Iterator[Result]:
+    """A cluster, its first worker, the first result."""
+    running, first = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    with bench.connected() as clients:
+        # The first time warms caches up and does not count.
+        for order in turns(bench.repetitions + 1):
+            for side in order:
+                running[side].append(
+                    clients[side].ask("new_cluster", options=bench.options(side, LIGHT[bench.backend]))
+                )
+                first[side].append(clients[side].ask("first_result"))
+                clients[side].ask("shutdown")
+                time.sleep(PAUSE_SECONDS)
+    most = {Backend.KUBERNETES: 0.4, Backend.SLURM: 0.8}[bench.backend]
+    yield Result(f"`new_cluster` until it runs, {bench.title}", running[OURS][1:], running[STOCK][1:], Goal(most))
+    yield Result(f"first result after `scale(1)`, {bench.title}", first[OURS][1:], first[STOCK][1:], Goal(0.9))
+
+
+def refusals(bench: Bench) -> Iterator[Result]:
+    """What stock has nothing like: requests that are refused before or after a look at the environment."""
+    wrong = {
+        "refused before anything runs (`worker_cores=-1`)": {"pixi_project": ENVIRONMENT.path, "worker_cores": -1},
+        "refused after a look as the user (`pixi_env` not installed)": {
+            "pixi_project": ENVIRONMENT.path,
+            "pixi_env": "x",
+        },
+    }
+    with _connected((bench.ours,), (sides.PERSON,), None) as clients:
+        for title, options in wrong.items():
+            times = [clients[OURS].ask("refusal", options=options) for _ in range(bench.repetitions)]
+            yield Result(f"{title}, {bench.title}", times)
+
+
+def many_workers(bench: Bench) -> Iterator[Result]:
+    """How fast many SLURM jobs come and go."""
+    came, went = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    errors = defaultdict[str, list[str]](list)
+    with bench.connected() as clients, squeue.watched(sides.PERSON) as watch:
+        for order in turns(bench.repetitions):
+            for side in order:
+                try:
+                    arrived, gone = _came_and_went(bench, clients[side], watch)
+                except (sides.ClientError, TimeoutError) as error:
+                    errors[side].append(str(error))
+                    clients[side].ask("shutdown")
+                else:
+                    came[side].append(arrived)
+                    went[side].append(gone)
+                time.sleep(PAUSE_SECONDS)
+    yield Result(f"{WORKERS} SLURM workers, until all are in the queue", came[OURS], came[STOCK], Goal(0.1), errors)
+    yield Result(f"{WORKERS} SLURM workers, from shutdown until all are gone", went[OURS], went[STOCK], Goal(0.2))
+
+
+def _came_and_went(bench: Bench, client: Client, watch: squeue.Watch) -> tuple[float, float]:
+    before = watch.now()
+    client.ask("new_cluster", options=bench.options(client.side.name, HEAVY))
+    asked = client.ask("scale", count=WORKERS)
+    # The scheduler's job is the one more.
+    came = functools.partial(squeue.seconds_until, since=asked, count=WORKERS + 1, before=before)
+    arrived = watch.wait("all workers are in the queue", came)
+    ended = client.ask("shutdown")
+    gone = functools.partial(squeue.seconds_until_gone, since=ended, before=before)
+    return arrived, watch.wait("no worker is in the queue", gone)
+
+
+def crowds(bench: Bench) -> Iterator[Result]:
+    """Many users who all make a cluster at once."""
+    with contextlib.ExitStack() as stack:
+        if bench.backend is Backend.KUBERNETES:
+            tokens: Mapping[str, str] | None = stack.enter_context(crowd.logged_in(USERS))
+            people = crowd.names(USERS)
+            title = f"{USERS} users at once until their cluster runs, {bench.title}"
+        else:
+            # Only accounts of the directory may submit, and each has to be one of SLURM's accounting too.
+            tokens, people = None, [SLURM_USERS[number % len(SLURM_USERS)] for number in range(USERS)]
+            title = f"{USERS} clusters at once of {len(SLURM_USERS)} users until they run, {bench.title}"
+        times, errors = defaultdict[str, list[float]](list), defaultdict[str, list[str]](list)
+        # One side's connections at a time: a crowd's heartbeats are not the other's to bear.
+        both = {OURS: bench.ours, STOCK: bench.stock}
+        for order in turns(bench.repetitions):
+            for side in order:
+                with sides.client(both[side], people, tokens) as client:
+                    got = client.ask("crowd", options=bench.options(side, LIGHT[bench.backend]))
+                times[side] += got["seconds"]
+                errors[side] += got["errors"]
+                time.sleep(PAUSE_SECONDS)
+    yield Result(title, times[OURS], times[STOCK], Goal(1, Statistic.P95), errors)
+
+
+def listings(bench: Bench) -> Iterator[Result]:
+    """The list of many clusters, of equally many on both sides."""
+    times = defaultdict[str, list[float]](list)
+    with bench.connected() as clients, contextlib.ExitStack() as stack:
+        originals = {side: _ended_cluster(bench, client) for side, client in clients.items()}
+        time.sleep(PAUSE_SECONDS)
+        there = {side: client.ask("listing", status="stopped")["count"] for side, client in clients.items()}
+        # Each side gets one more at least.
+        count = max(LISTED, *(1 + number for number in there.values()))
+        for side, original in originals.items():
+            stack.enter_context(ended_clusters.added(original, count - there[side]))
+        for order in turns(bench.repetitions):
+            for side in order:
+                answer = clients[side].ask("listing", status="stopped")
+                if answer["count"] != count:
+                    raise RuntimeError(f"{side} lists {answer['count']} clusters instead of {count}")
+                times[side].append(answer["seconds"])
+    yield Result(f"list of {count} clusters, {bench.title}", times[OURS], times[STOCK], Goal(1))
+
+
+def _ended_cluster(bench: Bench, client: Client) -> Mapping[str, object]:
+    client.ask("new_cluster", options=bench.options(client.side.name, LIGHT[bench.backend]))
+    described = ended_clusters.described(client.ask("cluster_name"))
+    client.ask("shutdown")
+    return described
+
+
+def idle(bench: Bench) -> Iterator[Result]:
+    """Processor time of gateways that nobody uses, at the same time on both sides."""
+    times = defaultdict[str, list[float]](list)
+    readers = _readers(bench.backend)
+    for _ in range(bench.repetitions):
+        before = {side: read() for side, read in readers.items()}
+        time.sleep(IDLE_SECONDS)
+        for side, read in readers.items():
+            times[side].append(read() - before[side])
+    title = f"processor time of the idle gateway in {IDLE_SECONDS} s, {bench.title}"
+    yield Result(title, times[OURS], times[STOCK], Goal(1))
+
+
+def _readers(backend: Backend) -> Mapping[str, Callable[[], float]]:
+    if backend is Backend.KUBERNETES:
+        return {
+            OURS: functools.partial(processor_time.of_namespace, load(SITE).kubernetes.namespace),
+            STOCK: functools.partial(processor_time.of_namespace, stock_kubernetes.NAMESPACE),
+        }
+    units = functools.partial(processor_time.of_units, submission.CONTAINER)
+    return {
+        OURS: functools.partial(units, submission.SERVICES),
+        STOCK: functools.partial(units, (f"{stock_slurm.NAME}.service",)),
+    }
+
+
+def quotas(_bench: Bench) -> Iterator[Result]:
+    """What the check of a user's total costs."""
+    site = load(SITE)
+    title = f"check of the user's total for a cluster more, beside {quota_cost.CLUSTERS_OF_ALL} of all users"
+    yield Result(title, quota_cost.of_create(site, QUOTA_REPETITIONS), goal=Goal(0.005))
+    title = (
+        f"check of the user's total for {quota_cost.WANTED} workers more, beside {quota_cost.CLUSTERS_OF_USER} clusters"
+    )
+    yield Result(title, quota_cost.of_scale(site, QUOTA_REPETITIONS), goal=Goal(0.005))
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Something that is measured on some back ends."""
+
+    name: str
+    """For the command line."""
+    run: Callable[[Bench], Iterator[Result]]
+    backends: tuple[Backend, ...] = (Backend.KUBERNETES, Backend.SLURM)
+
+
+MEASURES = (
+    Measure("idle", idle),
+    Measure("starts", starts),
+    Measure("workers", many_workers, (Backend.SLURM,)),
+    Measure("quota", quotas, (Backend.KUBERNETES,)),
+    Measure("crowds", crowds),
+    Measure("listings", listings, (Backend.KUBERNETES,)),
+    Measure("refusals", refusals),
+)
+
+
+def measured(names: Sequence[str], repetitions: int) -> Iterator[Result]:
+    """The results of the measures of these names."""
+    with benches(repetitions) as both:
+        for measure in MEASURES:
+            if measure.name in names:
+                for backend in measure.backends:
+                    process.say(f"{measure.name}, {backend.value}")
+                    yield from measure.run(both[backend])

@@ -1,0 +1,43 @@
+"""The processor time that gateways take, as the kernel counts it."""
+
+import os
+from collections.abc import Iterable
+
+from testbed import cluster, docker
+
+CHILDREN_TOO = slice(11, 15)
+"""Of the fields after the command's name in /proc/PID/stat: user and system time, its own and that of children which
+have ended (``man 5 proc``)."""
+SCRIPT = """
+for file in $(grep -lE "$1" /proc/[0-9]*/cgroup 2>/dev/null); do cat "${file%/cgroup}/stat" 2>/dev/null; done
+true
+"""
+"""Processes come and go while it looks."""
+
+
+def seconds_of(stat_lines: Iterable[str]) -> float:
+    """Processor seconds of processes, by their lines of /proc/PID/stat."""
+    # The name, in brackets, may hold anything.
+    fields = (line.rpartition(")")[2].split() for line in stat_lines)
+    ticks = sum(int(value) for found in fields for value in found[CHILDREN_TOO])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def of_namespace(namespace: str) -> float:
+    """Of the containers of a namespace's pods, so far."""
+    output = "jsonpath={.items[*].metadata.uid}"
+    uids = cluster.kubectl("--namespace", namespace, "get", "pods", "--output", output).split()
+    return _of_control_groups(cluster.NODE, [f"pod{uid}" for uid in uids])
+
+
+def of_units(container: str, units: Iterable[str]) -> float:
+    """Of systemd's units in a container, so far."""
+    return _of_control_groups(container, [f"/{unit}$" for unit in units])
+
+
+def _of_control_groups(container: str, patterns: Iterable[str]) -> float:
+    pattern = "|".join(patterns)
+    found = docker.execute(container, ["sh", "-c", SCRIPT, "sh", pattern]).splitlines()
+    if not found:
+        raise RuntimeError(f"{container} runs no process in a control group like {pattern}")
+    return seconds_of(found)

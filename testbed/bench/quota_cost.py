@@ -1,0 +1,76 @@
+"""What the check of a user's total costs, in the processes themselves: no network, on objects as they hold them."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from dask_gateway_server.backends.kubernetes.backend import KubeClusterConfig
+
+from gateway import quota
+from gateway.environments import Environment
+from gateway.kubernetes import holdings, names
+from gateway.kubernetes.config import cluster_config, controller_config
+from gateway.kubernetes.controller import FacilityKubeController
+from gateway.kubernetes.ledger import Entry, State
+from gateway.options import GIB, ClusterRequest
+from gateway.site import Site
+from gateway.users import Account
+
+CLUSTERS_OF_ALL = 200
+"""What the API server looks through when somebody makes one more."""
+CLUSTERS_OF_USER = 20
+WORKERS_OF_CLUSTER = 14
+"""What the controller has counted of the user when one more cluster wants workers."""
+WANTED = 100
+USERS = tuple(f"user{number}" for number in range(CLUSTERS_OF_ALL // CLUSTERS_OF_USER))
+
+
+def of_create(site: Site, repetitions: int) -> list[float]:
+    """Seconds in which the API server sees whether a user has room for a cluster."""
+    clusters = [_cluster(site, f"c{number}", USERS[number % len(USERS)]) for number in range(CLUSTERS_OF_ALL)]
+    total = quota.Amount.of_total(site.kubernetes.user_total)
+    scheduler = holdings.role_amount(clusters[0]["spec"]["config"], "scheduler")
+
+    def check() -> None:
+        held = holdings.held(clusters, USERS[0])
+        assert len(held) == CLUSTERS_OF_USER
+        (total - quota.sum_of(held.values())).covers(scheduler)
+
+    return [_seconds(check) for _ in range(repetitions)]
+
+
+def of_scale(site: Site, repetitions: int) -> list[float]:
+    """Seconds in which the controller shares out room for many workers, beside the user's other clusters."""
+    controller = FacilityKubeController(config=controller_config(site))
+    controller.informers = {"cluster": {}}
+    for number in range(CLUSTERS_OF_USER):
+        for pod in range(WORKERS_OF_CLUSTER):
+            controller.ledger.saw(f"pod-{number}-{pod}", _worker(f"c{number}"))
+    cluster = _cluster(site, "more", USERS[0])
+
+    def check() -> None:
+        assert controller._grant(cluster, WANTED) == WANTED
+
+    return [_seconds(check) for _ in range(repetitions)]
+
+
+def _cluster(site: Site, name: str, username: str) -> dict[str, Any]:
+    """A DaskCluster as the API server of Kubernetes tells it."""
+    account = Account(name=username, uid=20001, gid=20000, groups=())
+    environment = Environment(option="conda_env", path="/depot/cms/conda/analysis")
+    request = ClusterRequest(username, site.kubernetes.classes[0], account, environment, {}, 1.0, GIB)
+    return {
+        "metadata": {"name": name, "namespace": site.kubernetes.namespace},
+        "spec": {"username": username, "config": KubeClusterConfig(**cluster_config(site, request)).to_dict()},
+        "status": {"phase": "Running", "workers": 1},
+    }
+
+
+def _worker(cluster: str) -> Entry:
+    return Entry(names.label_value(USERS[0]), cluster, True, quota.Amount.of(1, GIB), State.RUNNING)
+
+
+def _seconds(check: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    check()
+    return time.perf_counter() - started

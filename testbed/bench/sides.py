@@ -1,0 +1,93 @@
+"""The two sides, ours and stock, and a client of either: always a stock one, in the notebook."""
+
+import contextlib
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.site import Backend, load
+from testbed import hub, notebook
+from testbed.paths import SITE
+
+OURS, STOCK = "ours", "stock"
+CLIENT = Path(__file__).with_name("client.py").read_text()
+PERSON = "alice"
+"""Who measures what one person alone does."""
+
+
+class ClientError(Exception):
+    """The client in the notebook could not do what it was told."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A gateway as its clients see it."""
+
+    name: str
+    """:data:`OURS` or :data:`STOCK`."""
+    address: str
+    proxy_address: str
+    has_tokens: bool
+    """Whether people show a JupyterHub token; else the gateway believes their names."""
+
+
+def ours(backend: Backend) -> Side:
+    """Our gateway, as the user guide has it."""
+    gateway = load(SITE).gateway(backend)
+    return Side(OURS, gateway.address, f"{gateway.proxy_host}:{gateway.proxy_port}", has_tokens=True)
+
+
+def stock(address: str) -> Side:
+    """Upstream's gateway at ``HOST:PORT``, for clients and API alike."""
+    return Side(STOCK, f"http://{address}", address, has_tokens=False)
+
+
+class Client:
+    """The client of a side, in the notebook, connected as one or more people."""
+
+    def __init__(self, side: Side, process: subprocess.Popen[str], errors: Callable[[], str]) -> None:
+        self.side, self._process, self._errors = side, process, errors
+
+    def ask(self, what: str, **arguments: Any) -> Any:
+        """The value of a method of :class:`testbed.bench.client.Requests`. Raises :class:`ClientError`."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        # Tokens go over the pipe: never in an argument, which every user of the machine sees.
+        self._process.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        reply = json.loads(line) if line else {"error": "the client has ended", "message": self._errors()[-2000:]}
+        if "error" in reply:
+            raise ClientError(f"{self.side.name}, {what}: {reply['error']}: {reply['message']}")
+        return reply["value"]
+
+
+@contextlib.contextmanager
+def client(side: Side, people: Sequence[str] = (PERSON,), tokens: Mapping[str, str] | None = None) -> Iterator[Client]:
+    """A client of a side, connected as people with these tokens, or with the testbed's."""
+    with tempfile.TemporaryFile("w+") as errors, notebook.Session(PERSON) as session:
+
+        def printed() -> str:
+            errors.seek(0)
+            return errors.read()
+
+        process = subprocess.Popen(
+            session.command(["python", "-c", CLIENT]),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        try:
+            made = Client(side, process, printed)
+            known = tokens or {}
+            pairs = [(name, (known.get(name) or hub.token(name)) if side.has_tokens else None) for name in people]
+            made.ask("connect", address=side.address, proxy_address=side.proxy_address, people=pairs)
+            yield made
+        finally:
+            # The end of its input makes it shut down what still runs.
+            process.communicate(timeout=120)

@@ -1,0 +1,85 @@
+"""Stock dask-gateway on the testbed's Kubernetes, in a namespace of its own."""
+
+import contextlib
+import json
+import string
+from collections.abc import Iterator
+from pathlib import Path
+
+import requests
+import yaml
+
+from gateway.site import Images, Site, load
+from testbed import cluster, waiting
+from testbed.bench.stock import configuration
+from testbed.paths import SITE
+
+NAMESPACE = "stock"
+PORT = 18000
+"""On the node's address, for API and schedulers alike."""
+MANIFEST = Path(__file__).with_name("kubernetes.yaml")
+CLUSTER_WIDE = tuple(
+    f"{kind}/{NAMESPACE}-{part}"
+    for kind in ("clusterrole", "clusterrolebinding")
+    for part in ("api", "controller", "traefik")
+)
+SECONDS_TO_ANSWER = 120
+ANSWERS_IN_A_ROW = 5
+"""Traefik answers 502 for a while although it is ready."""
+
+
+def manifest(site: Site, images: Images, prefix: str) -> str:
+    """All objects; clusters run the environment in the directory ``prefix``."""
+    described = site.model_copy(update={"kubernetes": site.kubernetes.model_copy(update={"images": images})})
+    return string.Template(MANIFEST.read_text()).substitute(
+        namespace=NAMESPACE,
+        # JSON's texts are YAML's.
+        api_configuration=json.dumps(configuration.kubernetes_api(described, NAMESPACE, prefix)),
+        controller_configuration=json.dumps(configuration.kubernetes_controller(NAMESPACE)),
+        server_image=images.server,
+        traefik_image=images.traefik,
+        address=cluster.ADDRESS,
+        port=PORT,
+    )
+
+
+@contextlib.contextmanager
+def up(prefix: str) -> Iterator[str]:
+    """Have it up while the context lasts; yields ``HOST:PORT``."""
+    site = load(SITE)
+    address = f"{cluster.ADDRESS}:{PORT}"
+    _remove()
+    try:
+        cluster.kubectl("apply", "--filename=-", standard_input=manifest(site, deployed_images(), prefix))
+        for name in ("api", "controller", "traefik"):
+            cluster.kubectl("--namespace", NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=120s")
+        waiting.until(
+            f"stock's API answers at {address}",
+            lambda: all(_answers(address) for _ in range(ANSWERS_IN_A_ROW)),
+            seconds=SECONDS_TO_ANSWER,
+        )
+        yield address
+    finally:
+        _remove()
+
+
+def deployed_images() -> Images:
+    """The images of our own gateway as it runs now: the same for both sides."""
+    gateway = load(SITE).kubernetes
+    text = cluster.kubectl(
+        *("--namespace", gateway.namespace, "get", "configmap", f"site-{gateway.release}"),
+        *("--output", "jsonpath={.data.site\\.yaml}"),
+    )
+    # Nothing else of it: what is deployed may be of another version than this clone.
+    return Images.model_validate(yaml.safe_load(text)["kubernetes"]["images"])
+
+
+def _remove() -> None:
+    cluster.kubectl("delete", "--ignore-not-found", *CLUSTER_WIDE, f"namespace/{NAMESPACE}", "--timeout=120s")
+
+
+def _answers(address: str) -> bool:
+    try:
+        return requests.get(f"http://{address}/api/version", timeout=5).ok
+    except requests.RequestException:
+        return False
