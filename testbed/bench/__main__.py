@@ -12,6 +12,8 @@ from testbed.bench import commands, figures, gateways
 from testbed.paths import STATE
 
 REPETITIONS = 10
+ERRORS_SHOWN = 3
+"""Of a side in a measure; the file has all."""
 RESULTS = STATE / "bench.json"
 
 
@@ -38,6 +40,9 @@ def _gateways(names: Sequence[str], repetitions: int) -> int:
     process.log_file.set(sys.stderr)
     results = list(gateways.measured(names, repetitions))
     _print(f"{repetitions} repetitions, ours and stock in turns", "", *figures.table(results))
+    for result in results:
+        for side, texts in result.errors.items():
+            _print(*(f"{result.title}, {side}: {text}" for text in sorted(set(texts))[:ERRORS_SHOWN]))
     written = {"machine": _machine(), "repetitions": repetitions, "results": [result.as_json() for result in results]}
     RESULTS.write_text(json.dumps(written, indent=1) + "\n")
     _print("", f"All values: {RESULTS}")

@@ -110,18 +110,25 @@ class Requests:
         clusters = await self._people[0].gateway.list_clusters(status=status)
         return {"seconds": time.perf_counter() - started, "count": len(clusters)}
 
-    async def crowd(self, options: Mapping[str, Any]) -> dict[str, list[Any]]:
+    async def imports(self, prefix: str) -> float:
+        """Seconds in which an environment's interpreter starts and imports what a scheduler needs."""
+        started = time.perf_counter()
+        program = await asyncio.create_subprocess_exec(f"{prefix}/bin/python", "-c", "import distributed.scheduler")
+        assert await program.wait() == 0
+        return time.perf_counter() - started
+
+    async def crowd(self, options: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         """Everybody makes a cluster at once: the seconds of those who got one, and the errors of the others.
 
-        Each shuts it down as soon as it runs: not all of them have room at the same time.
+        Each has options of their own, and shuts it down as soon as it runs: not all of them have room at the same time.
         """
 
-        async def visit(person: Person) -> float:
-            taken = await person.new_cluster(options)
+        async def visit(person: Person, wanted: Mapping[str, Any]) -> float:
+            taken = await person.new_cluster(wanted)
             await person.shutdown()
             return taken
 
-        outcomes = await asyncio.gather(*map(visit, self._people), return_exceptions=True)
+        outcomes = await asyncio.gather(*map(visit, self._people, options), return_exceptions=True)
         return {
             "seconds": [outcome for outcome in outcomes if isinstance(outcome, float)],
             "errors": [repr(outcome) for outcome in outcomes if not isinstance(outcome, float)],

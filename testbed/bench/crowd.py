@@ -2,11 +2,13 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from gateway.site import AccountSource, load
+from gateway.users import IDENTITY_VARIABLES
 from testbed import hub, people, secret_files
-from testbed.paths import SECRETS, SITE
+from testbed.paths import SITE
 
 FIRST_UID = 41001
 """Of nobody else."""
@@ -14,22 +16,36 @@ TOKEN_SECONDS = 4 * 3600
 """After that the hub forgets their tokens by itself; nobody can log in as them once the bench has ended."""
 
 
-def names(count: int) -> list[str]:
-    """The people's names."""
+@dataclass(frozen=True)
+class Member:
+    """One of them."""
+
+    name: str
+    uid: int
+    gid: int
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What such users must pass (user guide, section 2)."""
+        return dict(zip(IDENTITY_VARIABLES, map(str, (self.uid, self.gid)), strict=True))
+
+
+def members(count: int) -> list[Member]:
+    """That many of them."""
     classes = load(SITE).identity.classes
     suffix = next(user_class.suffix for user_class in classes if user_class.account is AccountSource.HUB)
-    return [f"bench{number:02}{suffix}" for number in range(1, count + 1)]
+    gid = people.load().groups[0].gid
+    return [Member(f"bench{number:02}{suffix}", FIRST_UID + number, gid) for number in range(count)]
 
 
 @contextlib.contextmanager
-def logged_in(count: int) -> Iterator[Mapping[str, str]]:
-    """That many people exist for the hub while the context lasts: name -> token."""
+def logged_in(everybody: Sequence[Member]) -> Iterator[Mapping[str, str]]:
+    """They exist for the hub while the context lasts: name -> token."""
     accounts = hub.MOUNTED / "accounts.json"
     before = accounts.read_text()
-    passwords = {name: secret_files.ensure(f"passwords/{name}", octets=12)[0] for name in names(count)}
+    passwords = {member.name: secret_files.ensure(f"passwords/{member.name}", octets=12)[0] for member in everybody}
     identity = load(SITE).identity.hub
-    gid = people.load().groups[0].gid
-    added = {name: {identity.uid_key: FIRST_UID + index, identity.gid_key: gid} for index, name in enumerate(passwords)}
+    added = {member.name: {identity.uid_key: member.uid, identity.gid_key: member.gid} for member in everybody}
     try:
         accounts.write_text(json.dumps({**json.loads(before), **added}))
         yield {
@@ -38,5 +54,5 @@ def logged_in(count: int) -> Iterator[Mapping[str, str]]:
         }
     finally:
         accounts.write_text(before)
-        for name in passwords:
-            (SECRETS / "passwords" / name).unlink()
+        for path in passwords.values():
+            path.unlink()

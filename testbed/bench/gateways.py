@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gateway.environments import DEFAULT_PIXI_ENVIRONMENT, Environment
 from gateway.site import Backend, load
 from testbed import process, submission
-from testbed.bench import crowd, ended_clusters, processor_time, quota_cost, sides, squeue
+from testbed.bench import crowd, ended_clusters, floor, processor_time, quota_cost, sides, squeue
 from testbed.bench.figures import Goal, Result, Statistic
 from testbed.bench.sides import OURS, STOCK, Client, Side
 from testbed.bench.stock import kubernetes as stock_kubernetes
@@ -24,6 +24,8 @@ PAUSE_SECONDS = 5
 """Between clusters: the one before is gone by then."""
 WORKERS = 100
 LISTED = 200
+LISTINGS = 10
+"""Of each side in a repetition: they take milliseconds."""
 USERS = 30
 SLURM_USERS = ("alice", "bob")
 """Purdue's on the testbed; each makes their share of :data:`USERS` clusters."""
@@ -157,28 +159,54 @@ def _came_and_went(bench: Bench, client: Client, watch: squeue.Watch) -> tuple[f
     return arrived, watch.wait("no worker is in the queue", gone)
 
 
+@dataclass(frozen=True)
+class Crowd:
+    """Who makes clusters at once."""
+
+    title: str
+    people: Sequence[str]
+    tokens: Mapping[str, str] | None
+    """None: the testbed's."""
+    env: Sequence[Mapping[str, str]]
+    """What each passes to ours."""
+
+
+@contextlib.contextmanager
+def _kubernetes_crowd() -> Iterator[Crowd]:
+    members = crowd.members(USERS)
+    title = f"{USERS} users at once, until their cluster runs"
+    with crowd.logged_in(members) as tokens:
+        yield Crowd(title, [member.name for member in members], tokens, [member.env for member in members])
+
+
+@contextlib.contextmanager
+def _slurm_crowd() -> Iterator[Crowd]:
+    # Only accounts of the directory may submit, and each has to be one of SLURM's accounting too.
+    people = [SLURM_USERS[number % len(SLURM_USERS)] for number in range(USERS)]
+    yield Crowd(f"{USERS} clusters at once of {len(SLURM_USERS)} users, until they run", people, None, [{}] * USERS)
+
+
 def crowds(bench: Bench) -> Iterator[Result]:
     """Many users who all make a cluster at once."""
-    with contextlib.ExitStack() as stack:
-        if bench.backend is Backend.KUBERNETES:
-            tokens: Mapping[str, str] | None = stack.enter_context(crowd.logged_in(USERS))
-            people = crowd.names(USERS)
-            title = f"{USERS} users at once until their cluster runs, {bench.title}"
-        else:
-            # Only accounts of the directory may submit, and each has to be one of SLURM's accounting too.
-            tokens, people = None, [SLURM_USERS[number % len(SLURM_USERS)] for number in range(USERS)]
-            title = f"{USERS} clusters at once of {len(SLURM_USERS)} users until they run, {bench.title}"
-        times, errors = defaultdict[str, list[float]](list), defaultdict[str, list[str]](list)
-        # One side's connections at a time: a crowd's heartbeats are not the other's to bear.
-        both = {OURS: bench.ours, STOCK: bench.stock}
+    make = _kubernetes_crowd if bench.backend is Backend.KUBERNETES else _slurm_crowd
+    times, errors = defaultdict[str, list[float]](list), defaultdict[str, list[str]](list)
+    both = {OURS: bench.ours, STOCK: bench.stock}
+    with make() as everybody:
         for order in turns(bench.repetitions):
             for side in order:
-                with sides.client(both[side], people, tokens) as client:
-                    got = client.ask("crowd", options=bench.options(side, LIGHT[bench.backend]))
+                wanted = [_options_in_crowd(bench, side, env) for env in everybody.env]
+                # One side's connections at a time: each heartbeat of a crowd takes the other's processor.
+                with sides.client(both[side], everybody.people, everybody.tokens) as client:
+                    got = client.ask("crowd", options=wanted)
                 times[side] += got["seconds"]
                 errors[side] += got["errors"]
                 time.sleep(PAUSE_SECONDS)
-    yield Result(title, times[OURS], times[STOCK], Goal(1, Statistic.P95), errors)
+    yield Result(f"{everybody.title}, {bench.title}", times[OURS], times[STOCK], Goal(1, Statistic.P95), errors)
+
+
+def _options_in_crowd(bench: Bench, side: str, env: Mapping[str, str]) -> dict[str, object]:
+    options = bench.options(side, LIGHT[bench.backend])
+    return {**options, "env": env} if side == OURS and env else options
 
 
 def listings(bench: Bench) -> Iterator[Result]:
@@ -193,7 +221,7 @@ def listings(bench: Bench) -> Iterator[Result]:
         for side, original in originals.items():
             stack.enter_context(ended_clusters.added(original, count - there[side]))
         for order in turns(bench.repetitions):
-            for side in order:
+            for side in order * LISTINGS:
                 answer = clients[side].ask("listing", status="stopped")
                 if answer["count"] != count:
                     raise RuntimeError(f"{side} lists {answer['count']} clusters instead of {count}")
@@ -245,6 +273,22 @@ def quotas(_bench: Bench) -> Iterator[Result]:
     yield Result(title, quota_cost.of_scale(site, QUOTA_REPETITIONS), goal=Goal(0.005))
 
 
+def floors(bench: Bench) -> Iterator[Result]:
+    """What the starts of clusters are made of that no gateway can save."""
+    site, count = load(SITE), range(bench.repetitions)
+    if bench.backend is Backend.KUBERNETES:
+        image = stock_kubernetes.deployed_images().environment
+        times = [floor.pod_seconds(stock_kubernetes.NAMESPACE, image) for _ in count]
+        yield Result("a pod that does nothing, until it is ready", times)
+        with _connected((bench.ours,), (sides.PERSON,), None) as clients:
+            times = [clients[OURS].ask("imports", prefix=ENVIRONMENT.prefix) for _ in count]
+        yield Result("start of Python with a scheduler's imports", times)
+    else:
+        partition = site.slurm.worker_jobs.partition
+        times = [floor.job_seconds(sides.PERSON, site.slurm.account, partition) for _ in count]
+        yield Result("a SLURM job that does nothing, until it has ended", times)
+
+
 @dataclass(frozen=True)
 class Measure:
     """Something that is measured on some back ends."""
@@ -263,6 +307,7 @@ MEASURES = (
     Measure("crowds", crowds),
     Measure("listings", listings, (Backend.KUBERNETES,)),
     Measure("refusals", refusals),
+    Measure("floors", floors),
 )
 
 

@@ -15,6 +15,7 @@ from testbed.paths import SITE
 
 OURS, STOCK = "ours", "stock"
 CLIENT = Path(__file__).with_name("client.py").read_text()
+SECONDS_TO_END = 120
 PERSON = "alice"
 """Who measures what one person alone does."""
 
@@ -82,6 +83,7 @@ def client(side: Side, people: Sequence[str] = (PERSON,), tokens: Mapping[str, s
             stderr=errors,
             text=True,
         )
+        assert process.stdin is not None
         try:
             made = Client(side, process, printed)
             known = tokens or {}
@@ -90,4 +92,6 @@ def client(side: Side, people: Sequence[str] = (PERSON,), tokens: Mapping[str, s
             yield made
         finally:
             # The end of its input makes it shut down what still runs.
-            process.communicate(timeout=120)
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            process.wait(timeout=SECONDS_TO_END)

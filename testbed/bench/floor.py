@@ -1,0 +1,28 @@
+"""What no gateway can save: how long Kubernetes and SLURM take to start something that does nothing."""
+
+import time
+
+from testbed import cluster, docker, slurm
+
+POD = "bench-nothing"
+
+
+def pod_seconds(namespace: str, image: str) -> float:
+    """From the wish for a pod until it is ready; two calls of kubectl are in it."""
+    run = ("--image", image, "--image-pull-policy=IfNotPresent", "--restart=Never", "--command", "--", "sleep", "60")
+    here = ("--namespace", namespace)
+    started = time.perf_counter()
+    try:
+        cluster.kubectl(*here, "run", POD, *run)
+        cluster.kubectl(*here, "wait", "--for=condition=Ready", f"pod/{POD}", "--timeout=60s")
+        return time.perf_counter() - started
+    finally:
+        cluster.kubectl(*here, "delete", "pod", POD, "--ignore-not-found", "--now")
+
+
+def job_seconds(account: str, slurm_account: str, partition: str) -> float:
+    """From the wish for a job until it has ended; a call of docker is in it."""
+    run = ("srun", "--account", slurm_account, "--partition", partition, "--chdir", "/", "true")
+    started = time.perf_counter()
+    docker.execute(f"af-{slurm.CONTROLLER}", ["runuser", "-u", account, "--", *run])
+    return time.perf_counter() - started
