@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from testbed import process
-from testbed.bench import commands, figures, gateways
+from testbed.bench import commands, figures, gateways, sides
 from testbed.paths import STATE
 
 REPETITIONS = 10
@@ -37,16 +37,26 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _gateways(names: Sequence[str], repetitions: int) -> int:
+    """Returns 1 when something failed on our side, else 0."""
     process.log_file.set(sys.stderr)
-    results = list(gateways.measured(names, repetitions))
-    _print(f"{repetitions} repetitions, ours and stock in turns", "", *figures.table(results))
+    results: list[figures.Result] = []
+    _print(f"{repetitions} repetitions, ours and stock in turns", "", *figures.HEADER)
+    try:
+        for result in gateways.measured(names, repetitions):
+            results.append(result)
+            _print(figures.row(result))
+    finally:
+        written = {
+            "machine": _machine(),
+            "repetitions": repetitions,
+            "results": [result.as_json() for result in results],
+        }
+        RESULTS.write_text(json.dumps(written, indent=1) + "\n")
+    _print("", f"All values: {RESULTS}")
     for result in results:
         for side, texts in result.errors.items():
             _print(*(f"{result.title}, {side}: {text}" for text in sorted(set(texts))[:ERRORS_SHOWN]))
-    written = {"machine": _machine(), "repetitions": repetitions, "results": [result.as_json() for result in results]}
-    RESULTS.write_text(json.dumps(written, indent=1) + "\n")
-    _print("", f"All values: {RESULTS}")
-    return 0
+    return int(any(result.errors.get(sides.OURS) for result in results))
 
 
 def _machine() -> str:

@@ -1,7 +1,7 @@
 """What came out, as numbers and as a table: medians, 95th percentiles, and whether what was to be reached is. Pure."""
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -79,19 +79,17 @@ HEADER = (
 )
 
 
-def table(results: Sequence[Result]) -> Iterator[str]:
-    """The lines of a Markdown table."""
-    yield from HEADER
-    for result in results:
-        cells = [
-            result.title,
-            _cell(result.ours, result.errors.get("ours", ())),
-            _cell(result.stock, result.errors.get("stock", ())),
-            "" if result.ratio is None else f"{result.ratio:.2f}",
-            _goal(result),
-            {True: "yes", False: "**no**", None: ""}[result.is_reached],
-        ]
-        yield f"| {' | '.join(cells)} |"
+def row(result: Result) -> str:
+    """Its line of the Markdown table."""
+    cells = [
+        result.title,
+        _cell(result.ours, result.errors.get("ours", ())),
+        _cell(result.stock, result.errors.get("stock", ())),
+        "" if result.ratio is None else f"{result.ratio:.2f}",
+        _goal(result),
+        {True: "yes", False: "**no**", None: ""}[result.is_reached],
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _cell(values: Sequence[float], errors: Sequence[str]) -> str:

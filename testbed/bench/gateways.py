@@ -312,10 +312,13 @@ MEASURES = (
 
 
 def measured(names: Sequence[str], repetitions: int) -> Iterator[Result]:
-    """The results of the measures of these names."""
+    """The results of the measures of these names, each as soon as it is known; one that fails ends no other."""
     with benches(repetitions) as both:
         for measure in MEASURES:
-            if measure.name in names:
-                for backend in measure.backends:
-                    process.say(f"{measure.name}, {backend.value}")
+            for backend in measure.backends if measure.name in names else ():
+                process.say(f"{measure.name}, {backend.value}")
+                try:
                     yield from measure.run(both[backend])
+                except (sides.ClientError, process.CommandError, TimeoutError, RuntimeError) as error:
+                    side = error.side if isinstance(error, sides.ClientError) else OURS
+                    yield Result(f"{measure.name}, {both[backend].title}: failed", (), errors={side: [str(error)]})

@@ -23,6 +23,10 @@ PERSON = "alice"
 class ClientError(Exception):
     """The client in the notebook could not do what it was told."""
 
+    def __init__(self, side: str, message: str) -> None:
+        self.side = side
+        super().__init__(message)
+
 
 @dataclass(frozen=True)
 class Side:
@@ -63,7 +67,7 @@ class Client:
         line = self._process.stdout.readline()
         reply = json.loads(line) if line else {"error": "the client has ended", "message": self._errors()[-2000:]}
         if "error" in reply:
-            raise ClientError(f"{self.side.name}, {what}: {reply['error']}: {reply['message']}")
+            raise ClientError(self.side.name, f"{what}: {reply['error']}: {reply['message']}")
         return reply["value"]
 
 

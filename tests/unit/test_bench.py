@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from testbed.bench import ended_clusters, gateways, processor_time, squeue
-from testbed.bench.figures import Goal, Result, Statistic, duration, table
+from testbed.bench.figures import Goal, Result, Statistic, duration, row
 from testbed.bench.sides import OURS, STOCK
 from testbed.bench.stock import configuration, kubernetes, slurm
 
@@ -56,8 +56,7 @@ def test_the_table_says_all_that_was_found():
         Result("a check", ours=[0.00034], goal=Goal(0.005)),
         Result("a refusal", ours=[0.5]),
     ]
-    _, _, *rows = table(results)
-    assert rows == [
+    assert [row(result) for result in results] == [
         "| a start | 1.25 s (1.48 s) | 4.00 s (4.00 s) | 0.31 | 0.4 x | yes |",
         "| a crowd | 1.00 s (1.00 s) | 0.50 s (0.50 s), 2 errors | 2.00 | 1 x (p95) | **no** |",
         "| a check | 0.34 ms (0.34 ms) |  |  | 5 ms | yes |",
