@@ -244,7 +244,7 @@ def idle(bench: Bench) -> Iterator[Result]:
         before = {side: read() for side, read in readers.items()}
         time.sleep(IDLE_SECONDS)
         for side, read in readers.items():
-            times[side].append(read() - before[side])
+            times[side].append(processor_time.spent(before[side], read()))
     title = f"processor time of the idle gateway in {IDLE_SECONDS} s, {bench.title}"
     yield Result(title, times[OURS], times[STOCK], Goal(1))
 

@@ -23,6 +23,13 @@ def seconds_of(stat_lines: Iterable[str]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def spent(before: float, after: float) -> float:
+    """Seconds between two looks. Raises ``RuntimeError`` for processes that are not the same any more."""
+    if after < before:
+        raise RuntimeError("a gateway was restarted while its idle time was measured: nobody else may use the testbed")
+    return after - before
+
+
 def of_namespace(namespace: str) -> float:
     """Of the containers of a namespace's pods, so far."""
     output = "jsonpath={.items[*].metadata.uid}"

@@ -102,6 +102,12 @@ def test_processor_time_is_a_process_own_and_its_childrens():
     assert processor_time.seconds_of([line, line]) == 2 * 127 / os.sysconf("SC_CLK_TCK")
 
 
+def test_processes_that_were_replaced_are_not_measured():
+    assert processor_time.spent(3.0, 3.5) == 0.5
+    with pytest.raises(RuntimeError, match="restarted"):
+        processor_time.spent(3.0, 1.0)
+
+
 def test_copies_of_a_cluster_are_over_before_they_begin():
     original = {
         "apiVersion": "gateway.dask.org/v1alpha1",
