@@ -29,7 +29,7 @@ LISTINGS = 10
 USERS = 30
 SLURM_USERS = ("alice", "bob")
 """Purdue's on the testbed; each makes their share of :data:`USERS` clusters."""
-IDLE_SECONDS = 30
+IDLE_SECONDS = 60
 QUOTA_REPETITIONS = 50
 LIGHT: Mapping[Backend, Mapping[str, float]] = {
     Backend.KUBERNETES: {"worker_cores": 0.1, "worker_memory": 0.25},

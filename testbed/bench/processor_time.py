@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 
+from gateway.kubernetes import names
 from testbed import cluster, docker
 
 CHILDREN_TOO = slice(11, 15)
@@ -31,9 +32,10 @@ def spent(before: float, after: float) -> float:
 
 
 def of_namespace(namespace: str) -> float:
-    """Of the containers of a namespace's pods, so far."""
+    """Of the containers of a namespace's pods but for those of users' clusters, so far."""
+    selector = f"{names.COMPONENT_LABEL} notin ({names.SCHEDULER_COMPONENT},{names.WORKER_COMPONENT})"
     output = "jsonpath={.items[*].metadata.uid}"
-    uids = cluster.kubectl("--namespace", namespace, "get", "pods", "--output", output).split()
+    uids = cluster.kubectl("--namespace", namespace, "get", "pods", "--selector", selector, "--output", output).split()
     return _of_control_groups(cluster.NODE, [f"pod{uid}" for uid in uids])
 
 

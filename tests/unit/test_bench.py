@@ -30,6 +30,11 @@ def test_a_goal_is_a_multiple_of_stocks():
     assert not dataclasses.replace(reached, ours=[2.1]).is_reached
 
 
+def test_nothing_is_as_little_as_nothing():
+    assert Result("what", ours=[0.0], stock=[0.0], goal=Goal(1)).is_reached
+    assert not Result("what", ours=[0.01], stock=[0.0], goal=Goal(1)).is_reached
+
+
 def test_a_goal_may_be_about_the_slowest():
     result = Result("what", ours=[1.0, 1.0, 9.0], stock=[2.0, 2.0, 2.0], goal=Goal(1))
     assert result.is_reached
