@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import notebooks
 from administration import SETTINGS, fetch
+from notebooks import CellError, Notebook
 
 from gateway.kubernetes import names
 from gateway.site import Backend
 from testbed import cluster, directory, docker, hub, process, slurm, submission
-from testbed.paths import KUBECONFIG
 from testbed.waiting import until
 
 Fault = Callable[[], AbstractContextManager[None]]
@@ -99,17 +100,26 @@ def _is_active(unit: str) -> bool:
     return process.succeeds(["docker", "exec", submission.CONTAINER, "systemctl", "is-active", "--quiet", unit])
 
 
+def _serves_new_clusters() -> bool:
+    with Notebook("bob") as kernel:
+        kernel.snippet(f"connect-{Backend.KUBERNETES.value}")
+        try:
+            kernel.run(notebooks.new_cluster(notebooks.SMALL))
+            kernel.run(notebooks.connect())
+        except CellError:
+            return False
+        return True
+
+
 @contextmanager
 def restarted_control_plane() -> Iterator[None]:
     """Kubernetes whose etcd and API server are killed."""
     docker.execute(cluster.NODE, ["pkill", "-9", "etcd"])
     docker.execute(cluster.NODE, ["pkill", "-9", "kube-apiserver"])
     yield
-    until(
-        "Kubernetes answers",
-        lambda: process.succeeds(["kubectl", "--kubeconfig", str(KUBECONFIG), "get", "nodes"]),
-        seconds=BACK_SECONDS,
-    )
+    # Who watches Kubernetes comes back after up to half a minute (client-go's backoff): CoreDNS and Traefik know no new
+    # cluster until then.
+    until("new clusters are reached", _serves_new_clusters, seconds=2 * BACK_SECONDS, pause_seconds=3)
 
 
 @contextmanager
