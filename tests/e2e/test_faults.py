@@ -15,7 +15,7 @@ from gateway.slurm import jobs
 from testbed import cluster, docker, slurm, submission
 from testbed.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 OpenNotebook = Callable[[str], Notebook]
 on_kubernetes = pytest.mark.parametrize("backend", [Backend.KUBERNETES], indirect=True, scope="session", ids=str)
