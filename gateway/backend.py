@@ -10,9 +10,12 @@ from dask_gateway_server.backends.base import ClusterConfig
 from dask_gateway_server.models import Cluster, ClusterStatus
 from traitlets import Instance, default
 
-from gateway import middleware, options, presence, settings, users
+from gateway import metrics, middleware, options, presence, quota, settings, users
 from gateway.auth import FacilityUser
+from gateway.ends import StartFailure
+from gateway.errors import Refusal
 from gateway.options import ClusterRequest
+from gateway.quota import Amount
 from gateway.site import AccountSource, Backend, Site
 from gateway.users import Account
 
@@ -82,6 +85,21 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         name = request.match_info.get("cluster_name", "")
         advice = self.advice_of_scaling(name, count) if isinstance(count, int) else None
         return response if advice is None else web.json_response({"ok": False, "msg": advice})
+
+    @abstractmethod
+    def _held_of_total(self, username: str) -> tuple[dict[str, Amount], Amount] | None:
+        """What the user's clusters hold, and what they may hold together; None where the site bounds no user."""
+
+    def _check_room(self, user: FacilityUser, prepared: Prepared) -> None:
+        """Raises :class:`Refusal` for a user whose total does not even leave room for a scheduler."""
+        found = self._held_of_total(user.name)
+        if found is None:
+            return
+        held, total = found
+        scheduler = Amount.of_role(prepared.config.to_dict(), "scheduler")
+        if not (total - quota.sum_of(held.values())).covers(scheduler):
+            metrics.count(self.kind, StartFailure.TOTAL)
+            raise Refusal(quota.refusal(scheduler, held, total))
 
     @abstractmethod
     def advice_of_scaling(self, cluster_name: str, wanted: int) -> str | None:

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from gateway.options import GIB
 from gateway.site import UserTotal
@@ -20,6 +20,11 @@ class Amount:
     def of(cls, cores: float, memory_bytes: int) -> Self:
         """From cores, which are rounded as upstream's controller writes them into pods."""
         return cls(round(cores * 1000), memory_bytes)
+
+    @classmethod
+    def of_role(cls, config: Mapping[str, Any], role: str) -> Self:
+        """What one ``scheduler`` or ``worker`` with a cluster's configuration takes."""
+        return cls.of(config[f"{role}_cores"], config[f"{role}_memory"])
 
     @classmethod
     def of_total(cls, total: UserTotal) -> Self:
@@ -51,6 +56,15 @@ class Amount:
 def sum_of(amounts: Iterable[Amount]) -> Amount:
     """All of them together."""
     return sum(amounts, Amount())
+
+
+def fitting(room: Amount, one: Amount, wanted: int) -> int:
+    """How many of the wanted, each of this size, there is room for."""
+    return min(
+        wanted,
+        max(0, room.millicores) // one.millicores if one.millicores else wanted,
+        max(0, room.memory_bytes) // one.memory_bytes if one.memory_bytes else wanted,
+    )
 
 
 @dataclass(frozen=True)

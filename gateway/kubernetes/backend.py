@@ -18,10 +18,9 @@ from kubernetes_asyncio import client
 from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Unicode
 
-from gateway import directory, metrics, pool, quota, users
+from gateway import directory, pool, quota, users
 from gateway.auth import FacilityUser
-from gateway.backend import FacilityBackend, Prepared
-from gateway.ends import StartFailure
+from gateway.backend import FacilityBackend
 from gateway.errors import Refusal
 from gateway.kubernetes import connection, holdings, names
 from gateway.kubernetes.config import cluster_config, secret_content
@@ -175,14 +174,6 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
             await self._delete(name)
             raise
         return name
-
-    def _check_room(self, user: FacilityUser, prepared: Prepared) -> None:
-        """Raises :class:`Refusal` for a user whose total does not even leave room for a scheduler."""
-        held, total = self._held_of_total(user.name)
-        scheduler = holdings.role_amount(prepared.config.to_dict(), "scheduler")
-        if not (total - quota.sum_of(held.values())).covers(scheduler):
-            metrics.count(self.kind, StartFailure.TOTAL)
-            raise Refusal(quota.refusal(scheduler, held, total))
 
     def advice_of_scaling(self, cluster_name: str, wanted: int) -> str | None:
         """What the user is told whose total leaves no room for so many workers of a cluster; None if it does.

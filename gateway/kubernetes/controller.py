@@ -442,7 +442,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
             user=_user_of(cluster),
             cluster=_key_of(cluster),
             is_worker=component == WORKER_COMPONENT,
-            amount=holdings.role_amount(cluster["spec"]["config"], role),
+            amount=quota.Amount.of_role(cluster["spec"]["config"], role),
             state=State.CREATING,
         )
 

@@ -6,7 +6,7 @@ The controller, which sees the pods, decides; the API server only says early wha
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gateway.quota import Amount, sum_of
+from gateway.quota import Amount, fitting, sum_of
 from gateway.site import KubernetesGateway, UserTotal
 
 OVER = ("Stopped", "Failed")
@@ -32,7 +32,7 @@ def held(clusters: Iterable[Mapping[str, Any]], username: str) -> dict[str, Amou
 def amount_of(cluster: Mapping[str, Any]) -> Amount:
     """What a cluster holds: its scheduler, and as many workers as the controller has granted."""
     config = cluster["spec"]["config"]
-    return role_amount(config, "scheduler") + role_amount(config, "worker") * workers_of(cluster)
+    return Amount.of_role(config, "scheduler") + Amount.of_role(config, "worker") * workers_of(cluster)
 
 
 def workers_of(cluster: Mapping[str, Any]) -> int:
@@ -40,19 +40,8 @@ def workers_of(cluster: Mapping[str, Any]) -> int:
     return int(cluster.get("status", {}).get("workers", 0))
 
 
-def role_amount(config: Mapping[str, Any], role: str) -> Amount:
-    """What one ``scheduler`` or ``worker`` with a cluster's configuration takes."""
-    return Amount.of(config[f"{role}_cores"], config[f"{role}_memory"])
-
-
 def grant(cluster: Mapping[str, Any], wanted: int, all_held: Mapping[str, Amount], total: Amount) -> int:
     """How many of the wanted workers the cluster may have, those that it has included."""
-    worker = role_amount(cluster["spec"]["config"], "worker")
-    room, more = total - sum_of(all_held.values()), 0
-    present = workers_of(cluster)
-    if wanted > present:
-        more = min(
-            max(0, room.millicores) // worker.millicores if worker.millicores else wanted,
-            max(0, room.memory_bytes) // worker.memory_bytes if worker.memory_bytes else wanted,
-        )
+    worker, present = Amount.of_role(cluster["spec"]["config"], "worker"), workers_of(cluster)
+    more = fitting(total - sum_of(all_held.values()), worker, max(0, wanted - present))
     return min(wanted, present + more)

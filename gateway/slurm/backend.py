@@ -127,8 +127,8 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         known = await commands.listed(self.status_command) if late else {}
         for cluster in late:
             job = known.get(cluster.state.get("job_id", ""))
-            self._reasons[cluster.name] = jobs.why_not_started(job, seconds, self._log_of(cluster))
-            self.causes[cluster.name] = jobs.failure_of_delay(job)
+            end = jobs.of_delay(job, seconds, self._log_of(cluster))
+            self._reasons[cluster.name], self.causes[cluster.name] = end.reason, end.cause
 
     def _log_of(self, cluster: Cluster) -> str:
         folder = cluster.config.staging_directory.format(username=cluster.username)
@@ -248,16 +248,10 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         records = self.db.username_to_clusters.get(username, {}).values()
         return [cluster for cluster in records if cluster.status < JobStatus.STOPPED]
 
-    def _check_room(self, username: str, config: FacilitySlurmClusterConfig) -> None:
-        """Raises :class:`Refusal` for a user whose total does not even leave room for a scheduler."""
+    def _held_of_total(self, username: str) -> tuple[dict[str, quota.Amount], quota.Amount] | None:
+        """What the user's clusters hold, and what they may hold together; None where the site bounds no user."""
         bound = self.site.slurm.user_total
-        if bound is None:
-            return
-        total, held = quota.Amount.of_total(bound), holdings.held(self._clusters_of(username))
-        scheduler = holdings.scheduler_amount(config)
-        if not (total - quota.sum_of(held.values())).covers(scheduler):
-            metrics.count(self.kind, StartFailure.TOTAL)
-            raise Refusal(quota.refusal(scheduler, held, total))
+        return None if bound is None else (holdings.held(self._clusters_of(username)), quota.Amount.of_total(bound))
 
     def advice_of_scaling(self, cluster_name: str, wanted: int) -> str | None:
         """What the user is told who wishes for so many workers of a cluster and does not get them all now."""
@@ -269,7 +263,12 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
                 f"SLURM takes no workers of your cluster at the moment: {self._not_taken[cluster_name]}."
                 " They are submitted as soon as it does."
             )
-        return holdings.advice(self.site.slurm.user_total, self._clusters_of(cluster.username), cluster, wanted)
+        found = self._held_of_total(cluster.username)
+        if found is None:
+            return None
+        held, total = found
+        grant = holdings.reachable(cluster, wanted, held, total)
+        return quota.trimmed(wanted, grant, held, total) if grant < wanted else None
 
     def _share_out(self, username: str) -> None:
         """Look at all clusters of a user who has freed room."""
@@ -363,7 +362,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         :class:`Refusal`; nothing is left then.
         """
         prepared = await self.prepare(user, cluster_options)
-        self._check_room(user.name, prepared.config)
+        self._check_room(user, prepared)
         cluster = self.db.create_cluster(user.name, prepared.options, prepared.config.to_dict())
         try:
             await self._act(cluster, "prepare", plan=cluster.config.plan, files=self._files(cluster, prepared.request))

@@ -1,23 +1,12 @@
 """What the clusters of a user hold on SLURM, as far as the site bounds it. Pure."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from dask_gateway_server.backends.db_base import Cluster, JobStatus
 
 from gateway import quota
 from gateway.quota import Amount, Claim
 from gateway.site import UserTotal
-
-
-def scheduler_amount(config: Any) -> Amount:
-    """Of a cluster's configuration."""
-    return Amount.of(config.scheduler_cores, config.scheduler_memory)
-
-
-def worker_amount(config: Any) -> Amount:
-    """Of one worker."""
-    return Amount.of(config.worker_cores, config.worker_memory)
 
 
 def held(clusters: Sequence[Cluster]) -> dict[str, Amount]:
@@ -27,7 +16,7 @@ def held(clusters: Sequence[Cluster]) -> dict[str, Amount]:
 
 def _held(cluster: Cluster) -> Amount:
     count = len([worker for worker in cluster.workers.values() if worker.status < JobStatus.STOPPED])
-    return scheduler_amount(cluster.config) + worker_amount(cluster.config) * count
+    return Amount.of_role(cluster.config, "scheduler") + Amount.of_role(cluster.config, "worker") * count
 
 
 def missing(cluster: Cluster) -> int:
@@ -42,17 +31,15 @@ def grant(bound: UserTotal | None, clusters: Sequence[Cluster], cluster: Cluster
     if bound is None:
         return missing(cluster)
     total, amounts = Amount.of_total(bound), held(clusters)
-    claims = [Claim(other.name, amounts[other.name], worker_amount(other.config), missing(other)) for other in clusters]
+    claims = [
+        Claim(other.name, amounts[other.name], Amount.of_role(other.config, "worker"), missing(other))
+        for other in clusters
+    ]
     return quota.granted(total - quota.sum_of(amounts.values()), total, claims).get(cluster.name, 0)
 
 
-def advice(bound: UserTotal | None, clusters: Sequence[Cluster], cluster: Cluster, wanted: int) -> str | None:
-    """What the user is told whose total leaves no room for so many workers of a cluster; None if it does."""
-    if bound is None:
-        return None
-    total, amounts = Amount.of_total(bound), held(clusters)
-    own = amounts.pop(cluster.name)
-    worker, scheduler = worker_amount(cluster.config), scheduler_amount(cluster.config)
-    room = total - quota.sum_of(amounts.values()) - scheduler
-    granted = quota.granted(room, total, [Claim(cluster.name, scheduler, worker, wanted)])[cluster.name]
-    return quota.trimmed(wanted, granted, {**amounts, cluster.name: own}, total) if granted < wanted else None
+def reachable(cluster: Cluster, wanted: int, all_held: Mapping[str, Amount], total: Amount) -> int:
+    """How many of the wanted workers the total leaves room for, those that the cluster has included."""
+    others = quota.sum_of(all_held.values()) - all_held[cluster.name]
+    scheduler, worker = (Amount.of_role(cluster.config, role) for role in ("scheduler", "worker"))
+    return quota.fitting(total - others - scheduler, worker, wanted)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from gateway.ends import StartFailure
+from gateway.ends import End, StartFailure
 
 NAME = "dask-gateway"
 """Of all jobs of the gateway: by it they are found, all in one call."""
@@ -113,19 +113,16 @@ def arrays(numbers: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(number.partition("_")[0] for number in numbers))
 
 
-def failure_of_delay(job: Job | None) -> StartFailure:
-    """The class of :func:`why_not_started`."""
-    if job is None or not job.is_alive:
-        return StartFailure.JOB_ENDED
-    return StartFailure.QUEUE if job.state == "PENDING" else StartFailure.NO_ANSWER
+def of_delay(job: Job | None, seconds: int, log: str) -> End:
+    """Why a scheduler has not started within so many seconds."""
+    cause, text = _cause(job, log)
+    return End(cause, f"The cluster did not start within {seconds} s: the scheduler's job {text}")
 
 
-def why_not_started(job: Job | None, seconds: int, log: str) -> str:
-    """What a user is told whose scheduler has not started within so many seconds."""
-    beginning = f"The cluster did not start within {seconds} s: "
+def _cause(job: Job | None, log: str) -> tuple[StartFailure, str]:
     if job is None or not job.is_alive:
         state = "" if job is None else f" ({job.state})"
-        return f"{beginning}the scheduler's job has ended{state}; its log is {log}."
+        return StartFailure.JOB_ENDED, f"has ended{state}; its log is {log}."
     if job.state == "PENDING":
-        return f"{beginning}the scheduler's job waits in SLURM's queue ({job.reason}). Try again later."
-    return f"{beginning}the scheduler's job is {job.state}, but the scheduler does not answer; its log is {log}."
+        return StartFailure.QUEUE, f"waits in SLURM's queue ({job.reason}). Try again later."
+    return StartFailure.NO_ANSWER, f"is {job.state}, but the scheduler does not answer; its log is {log}."

@@ -32,8 +32,17 @@ LOG_NAME = re.compile(r"dask-(scheduler-[0-9a-f]{32}|worker-%A_%a)\.log")
 """With what sbatch puts for the numbers of an array and of its task."""
 JOB_OPTIONS = frozenset(
     {
-        *("account", "array", "comment", "constraint", "cpus-per-task", "job-name", "mem", "partition", "qos"),
-        *("reservation", "time"),
+        "account",
+        "array",
+        "comment",
+        "constraint",
+        "cpus-per-task",
+        "job-name",
+        "mem",
+        "partition",
+        "qos",
+        "reservation",
+        "time",
     }
 )
 """Options of sbatch that a request may give; where the job runs and writes is decided here."""

@@ -29,7 +29,7 @@ def of_create(site: Site, repetitions: int) -> list[float]:
     """Seconds in which the API server sees whether a user has room for a cluster."""
     clusters = [_cluster(site, f"c{number}", USERS[number % len(USERS)]) for number in range(CLUSTERS_OF_ALL)]
     total = quota.Amount.of_total(site.kubernetes.user_total)
-    scheduler = holdings.role_amount(clusters[0]["spec"]["config"], "scheduler")
+    scheduler = quota.Amount.of_role(clusters[0]["spec"]["config"], "scheduler")
 
     def check() -> None:
         held = holdings.held(clusters, USERS[0])
