@@ -64,7 +64,7 @@ def ensure_slurm() -> None:
     waiting.until("all compute nodes are idle or at work", _nodes_ready, seconds=READY_SECONDS)
     waiting.until(
         "the controller knows the directory's accounts",
-        functools.partial(_knows_accounts, [account.name for account in _members(site)]),
+        functools.partial(_knows_accounts, [account.name for account in members(site)]),
         seconds=READY_SECONDS,
     )
 
@@ -214,10 +214,10 @@ def _sacctmgr(*arguments: str) -> list[str]:
     return answer.split("\n")
 
 
-def _members(site: Site) -> list[people.Account]:
+def members(site: Site) -> list[people.Account]:
     """Who may use the cluster: the members of the groups for which the gateway may submit."""
-    members = {account for group in site.slurm.user_groups for account in people.load().members(group)}
-    return sorted(members, key=lambda account: account.name)
+    found = {account for group in site.slurm.user_groups for account in people.load().members(group)}
+    return sorted(found, key=lambda account: account.name)
 
 
 def _ensure_accounts(site: Site) -> None:
@@ -226,7 +226,7 @@ def _ensure_accounts(site: Site) -> None:
         _sacctmgr("add", "cluster", cluster)
     if account not in _sacctmgr("show", "account", "format=account"):
         _sacctmgr("add", "account", account, f"cluster={cluster}", f"description={account}", f"organization={account}")
-    wanted = [member.name for member in _members(site)]
+    wanted = [member.name for member in members(site)]
     known = _sacctmgr("show", "associations", f"account={account}", "format=user")
     missing = [name for name in wanted if name not in known]
     if missing:

@@ -112,7 +112,6 @@ def _resources(gateway: KubernetesGateway, request: ClusterRequest) -> dict[str,
     """Requests and limits, all of them: a limit that upstream derives could be below the request."""
     scheduler = gateway.scheduler
     scheduler_memory = round(scheduler.memory_gib * GIB)
-    burst = max(LEAST_CORES_LIMIT, SCHEDULER_CORES_FACTOR * scheduler.cores)
     return {
         "worker_cores": request.worker_cores,
         "worker_cores_limit": max(LEAST_CORES_LIMIT, request.worker_cores),
@@ -120,10 +119,16 @@ def _resources(gateway: KubernetesGateway, request: ClusterRequest) -> dict[str,
         "worker_memory_limit": request.worker_memory_bytes,
         "worker_threads": max(1, int(request.worker_cores)),
         "scheduler_cores": scheduler.cores,
-        "scheduler_cores_limit": min(burst, gateway.limit_range.maximum_cores),
+        "scheduler_cores_limit": scheduler_cores_limit(gateway),
         "scheduler_memory": scheduler_memory,
         "scheduler_memory_limit": scheduler_memory,
     }
+
+
+def scheduler_cores_limit(gateway: KubernetesGateway) -> float:
+    """How many cores a scheduler may burst to."""
+    burst = max(LEAST_CORES_LIMIT, SCHEDULER_CORES_FACTOR * gateway.scheduler.cores)
+    return min(burst, gateway.limit_range.maximum_cores)
 
 
 def plan_of(site: Site, request: ClusterRequest) -> Plan:

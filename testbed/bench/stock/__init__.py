@@ -1,1 +1,11 @@
 """Stock dask-gateway beside ours, on the same testbed, for as long as the bench runs."""
+
+import requests
+
+
+def answers(address: str) -> bool:
+    """Whether the API at ``HOST:PORT`` answers."""
+    try:
+        return requests.get(f"http://{address}/api/version", timeout=5).ok
+    except requests.RequestException:
+        return False

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway import options, storage
-from gateway.kubernetes.config import LEAST_CORES_LIMIT, SCHEDULER_CORES_FACTOR
+from gateway.kubernetes.config import LEAST_CORES_LIMIT, scheduler_cores_limit
 from gateway.options import GIB
 from gateway.site import Backend, HostPathSource, Site
 
@@ -38,9 +38,6 @@ c.Backend.cluster_options = Options(
 def kubernetes_api(site: Site, namespace: str, prefix: str) -> str:
     """The file of the API server; clusters run an environment in the directory ``prefix``."""
     gateway = site.kubernetes
-    scheduler_limit = min(
-        max(LEAST_CORES_LIMIT, SCHEDULER_CORES_FACTOR * gateway.scheduler.cores), gateway.limit_range.maximum_cores
-    )
     volumes, mounts = _volumes(site)
     settings = {
         "DaskGateway.address": ":8000",
@@ -51,7 +48,7 @@ def kubernetes_api(site: Site, namespace: str, prefix: str) -> str:
         "KubeClusterConfig.image_pull_policy": gateway.image_pull_policy,
         **_commands("KubeClusterConfig", prefix),
         "KubeClusterConfig.scheduler_cores": gateway.scheduler.cores,
-        "KubeClusterConfig.scheduler_cores_limit": scheduler_limit,
+        "KubeClusterConfig.scheduler_cores_limit": scheduler_cores_limit(gateway),
         "KubeClusterConfig.scheduler_memory": round(gateway.scheduler.memory_gib * GIB),
         # Upstream's limit would be the request: a start with a tenth of a core takes ten seconds and more.
         "KubeClusterConfig.worker_cores_limit": LEAST_CORES_LIMIT,

@@ -6,12 +6,11 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
-import requests
 import yaml
 
 from gateway.site import Images, Site, load
 from testbed import cluster, waiting
-from testbed.bench.stock import configuration
+from testbed.bench.stock import answers, configuration
 from testbed.paths import SITE
 
 NAMESPACE = "stock"
@@ -55,7 +54,7 @@ def up(prefix: str) -> Iterator[str]:
             cluster.kubectl("--namespace", NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=120s")
         waiting.until(
             f"stock's API answers at {address}",
-            lambda: all(_answers(address) for _ in range(ANSWERS_IN_A_ROW)),
+            lambda: all(answers(address) for _ in range(ANSWERS_IN_A_ROW)),
             seconds=SECONDS_TO_ANSWER,
         )
         yield address
@@ -76,10 +75,3 @@ def deployed_images() -> Images:
 
 def _remove() -> None:
     cluster.kubectl("delete", "--ignore-not-found", *CLUSTER_WIDE, f"namespace/{NAMESPACE}", "--timeout=120s")
-
-
-def _answers(address: str) -> bool:
-    try:
-        return requests.get(f"http://{address}/api/version", timeout=5).ok
-    except requests.RequestException:
-        return False

@@ -4,11 +4,9 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import requests
-
 from gateway.site import Site, load
-from testbed import bundle, docker, people, process, submission, waiting
-from testbed.bench.stock import configuration
+from testbed import bundle, docker, people, process, slurm, submission, waiting
+from testbed.bench.stock import answers, configuration
 from testbed.paths import SITE
 
 NAME = "stock-dask-gateway"
@@ -39,13 +37,14 @@ def up(prefix: str) -> Iterator[str]:
         _write(CONFIGURATION, _configuration(site, prefix))
         _write(SUDOERS, sudoers(site))
         _execute("chmod", "440", SUDOERS)
-        with _homes(_accounts(site)):
+        with _homes(slurm.members(site)):
             _execute(
                 *("systemd-run", f"--unit={NAME}", "--collect", f"--property=User={NAME}"),
                 f"--property=Environment=PATH={INSTALLED}/bin:/usr/bin:/bin",
                 *(f"{INSTALLED}/bin/dask-gateway-server", "--config", CONFIGURATION),
             )
-            waiting.until("stock's API answers", lambda: _answers(site), seconds=SECONDS_TO_ANSWER)
+            address = f"{site.slurm.submission_address}:{PORT}"
+            waiting.until("stock's API answers", lambda: answers(address), seconds=SECONDS_TO_ANSWER)
             yield f"{site.slurm.submission_host}:{PORT}"
     finally:
         _remove()
@@ -68,10 +67,6 @@ def _homes(accounts: Iterable[people.Account]) -> Iterator[None]:
 
 def _configuration(site: Site, prefix: str) -> str:
     return configuration.slurm_server(site, port=PORT, api_port=API_PORT, prefix=prefix, staging_directory=STAGING)
-
-
-def _accounts(site: Site) -> list[people.Account]:
-    return [account for group in site.slurm.user_groups for account in people.load().members(group)]
 
 
 def _install() -> None:
@@ -101,10 +96,3 @@ def _execute(*command: str) -> None:
 
 def _write(path: str, text: str) -> None:
     docker.execute(submission.CONTAINER, ["tee", path], standard_input=text)
-
-
-def _answers(site: Site) -> bool:
-    try:
-        return requests.get(f"http://{site.slurm.submission_address}:{PORT}/api/version", timeout=5).ok
-    except requests.RequestException:
-        return False
