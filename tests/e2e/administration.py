@@ -8,11 +8,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway import site
+from gateway.kubernetes import names
 from gateway.site import Backend
-from testbed import directory, docker, notebook, people, process, storage
+from testbed import cluster, directory, docker, notebook, people, process, slurm, storage
 from testbed.paths import KUBECONFIG, SITE
 
 SETTINGS = site.load(SITE)
+SLURMCTLD = f"af-{slurm.CONTROLLER}"
+
+
+def kubectl(*arguments: str) -> str:
+    """What kubectl prints, in the namespace of the gateway."""
+    return cluster.kubectl("--namespace", SETTINGS.kubernetes.namespace, *arguments)
+
+
+def of_cluster(name: str, component: str | None = None) -> str:
+    """A selector of a cluster's objects, or of its pods of a component."""
+    selector = f"gateway.dask.org/cluster={name.rpartition('.')[2]}"
+    return selector if component is None else f"{selector},{names.COMPONENT_LABEL}={component}"
 
 
 class Administrator(ABC):
@@ -45,15 +58,14 @@ class KubernetesAdministrator(Administrator):
     kinds = ("pods", "secrets", "services", "ingressroutes.traefik.io", "ingressroutetcps.traefik.io")
 
     def pieces(self, cluster: str) -> set[str]:
-        label = f"gateway.dask.org/cluster={cluster.rsplit('.', 1)[-1]}"
-        names = self._kubectl("get", ",".join(self.kinds), "--selector", label, "--output", "name").split()
-        return {name.split("/")[0].split(".")[0] for name in names} | self.route(cluster)
+        found = kubectl("get", ",".join(self.kinds), "--selector", of_cluster(cluster), "--output", "name").split()
+        return {name.split("/")[0].split(".")[0] for name in found} | self.route(cluster)
 
     def everything(self) -> set[str]:
         release = SETTINGS.kubernetes.release
         kinds = ",".join((*self.kinds, "daskclusters.gateway.dask.org", "configmaps"))
         selector = f"app.kubernetes.io/instance={release}"
-        return set(self._kubectl("get", kinds, "--selector", selector, "--output", "name").split())
+        return set(kubectl("get", kinds, "--selector", selector, "--output", "name").split())
 
     def diagnoses(self) -> dict[str, list[str]]:
         commands = {
@@ -67,11 +79,8 @@ class KubernetesAdministrator(Administrator):
         return {name: self._command(*shlex.split(command)) for name, command in commands.items()} | dict(self._logs())
 
     def _logs(self) -> Iterator[tuple[str, list[str]]]:
-        for pod in self._kubectl("get", "pods", "--output", "name").split():
+        for pod in kubectl("get", "pods", "--output", "name").split():
             yield f"log-{pod.split('/')[-1]}", self._command("logs", "--tail", "500", "--all-containers", pod)
-
-    def _kubectl(self, *arguments: str) -> str:
-        return process.capture(self._command(*arguments))
 
     @staticmethod
     def _command(*arguments: str) -> list[str]:
@@ -87,12 +96,12 @@ class SlurmAdministrator(Administrator):
     """%Z is the directory of a job: the staging folder of its cluster."""
 
     def pieces(self, cluster: str) -> set[str]:
-        jobs = docker.execute("af-slurmctld", self.jobs)
+        jobs = docker.execute(SLURMCTLD, self.jobs)
         found = {"job"} if any(cluster in line for line in jobs.splitlines()) else set()
         return found | ({"folder"} if list(self._folders(cluster)) else set()) | self.route(cluster)
 
     def everything(self) -> set[str]:
-        queued = docker.execute("af-slurmctld", ("squeue", "--noheader", "--all", "--format", "job/%i")).split()
+        queued = docker.execute(SLURMCTLD, ("squeue", "--noheader", "--all", "--format", "job/%i")).split()
         return {*queued, *map(str, self._folders("*"))}
 
     def folder(self, person: str, cluster: str) -> Path:
@@ -116,10 +125,10 @@ class SlurmAdministrator(Administrator):
         }
         journal = "journalctl --no-pager --lines 500 --unit dask-gateway --unit dask-gateway-proxy --unit sssd"
         return {
-            **{name: _inside("af-slurmctld", command) for name, command in on_controller.items()},
+            **{name: _inside(SLURMCTLD, command) for name, command in on_controller.items()},
             "journal": _inside("af-submission", journal),
             "units": _inside("af-submission", "systemctl --no-pager --failed status dask-gateway dask-gateway-proxy"),
-            "slurmctld": ["docker", "logs", "--tail", "300", "af-slurmctld"],
+            "slurmctld": ["docker", "logs", "--tail", "300", SLURMCTLD],
         }
 
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import notebooks
-from administration import SETTINGS, fetch
+from administration import SETTINGS, SLURMCTLD, fetch, kubectl
 from notebooks import CellError, Notebook
 
 from gateway.kubernetes import names
@@ -16,7 +16,6 @@ from testbed import cluster, directory, docker, hub, process, slurm, submission
 from testbed.waiting import until
 
 Fault = Callable[[], AbstractContextManager[None]]
-SLURMCTLD = "af-slurmctld"
 BACK_SECONDS = 90
 WATCHED_SECONDS = 300
 """Several attempts of a client, each of which takes up to a minute when it does not reach its cluster."""
@@ -24,11 +23,7 @@ SAVED_SECONDS = 6
 """How late slurmctld writes its state: SAVE_MAX_WAIT of its state_save.c is 5 s."""
 
 
-def kubectl(*arguments: str) -> str:
-    return cluster.kubectl("--namespace", SETTINGS.kubernetes.namespace, *arguments)
-
-
-def _found(selector: str) -> list[dict[str, Any]]:
+def living_pods(selector: str) -> list[dict[str, Any]]:
     """The pods that a selector finds and that are not on their way out."""
     listed = json.loads(kubectl("get", "pods", "--selector", selector, "--output", "json"))
     return [item for item in listed["items"] if "deletionTimestamp" not in item["metadata"]]
@@ -36,7 +31,7 @@ def _found(selector: str) -> list[dict[str, Any]]:
 
 def pods(selector: str) -> list[dict[str, str]]:
     """Their metadata."""
-    return [item["metadata"] for item in _found(selector)]
+    return [pod["metadata"] for pod in living_pods(selector)]
 
 
 def kill_pod(pod: dict[str, str]) -> None:
@@ -49,12 +44,14 @@ def kill_pod(pod: dict[str, str]) -> None:
     docker.execute(cluster.NODE, ["sh", "-c", script])
 
 
+def restarts_of(pod: dict[str, Any]) -> int:
+    """How often its containers were started again."""
+    return sum(status["restartCount"] for status in pod["status"].get("containerStatuses", ()))
+
+
 def restarts(selector: str) -> dict[str, int]:
     """Pod -> how often its containers were started again."""
-    return {
-        item["metadata"]["name"]: sum(status["restartCount"] for status in item["status"]["containerStatuses"])
-        for item in _found(selector)
-    }
+    return {pod["metadata"]["name"]: restarts_of(pod) for pod in living_pods(selector)}
 
 
 @contextmanager
@@ -140,6 +137,17 @@ def _state(node: str) -> str:
     command = ["docker", "exec", SLURMCTLD, "scontrol", "update", f"nodename={node}", "state=resume"]
     process.succeeds(command)
     return docker.execute(SLURMCTLD, ["sinfo", "--noheader", f"--nodes={node}", "--format=%t"]).split()[0]
+
+
+@contextmanager
+def drained(nodes: str) -> Iterator[None]:
+    """Compute nodes that take no new jobs."""
+    change = ("scontrol", "update", f"nodename={nodes}")
+    docker.execute(SLURMCTLD, [*change, "state=drain", "reason=test"])
+    try:
+        yield
+    finally:
+        docker.execute(SLURMCTLD, [*change, "state=resume"])
 
 
 def kill_processes(words: str) -> None:

@@ -152,12 +152,12 @@ def slurm_places() -> dict[str, str]:
         f" for process in $(pgrep -u {SETTINGS.slurm.system_user});"
         " do tr '\\0' '\\n' </proc/$process/environ; done"
     )
-    jobs = docker.execute("af-slurmctld", ["squeue", "--noheader", "--all", "--format", "%i"]).split()
+    jobs = docker.execute(administration.SLURMCTLD, ["squeue", "--noheader", "--all", "--format", "%i"]).split()
     accounting = [["sacct", "--job", job, option] for job in jobs for option in ("--batch-script", "--env-vars")]
     return {
         "gateway": docker.execute(submission.CONTAINER, ["sh", "-c", shell]),
-        "queue": docker.execute("af-slurmctld", ["scontrol", "show", "jobs", "--details"]),
-        "accounting": "".join(docker.execute("af-slurmctld", command) for command in accounting),
+        "queue": docker.execute(administration.SLURMCTLD, ["scontrol", "show", "jobs", "--details"]),
+        "accounting": "".join(docker.execute(administration.SLURMCTLD, command) for command in accounting),
         **{
             f"processes of {node.name}": docker.execute(f"af-{node.name}", ["ps", "axww", "-o", "args"])
             for node in NODES
@@ -202,7 +202,9 @@ def reply(path):
 @pytest.mark.weakness(10)
 @pytest.mark.parametrize("backend", [Backend.SLURM], indirect=True, ids=str, scope="session")
 def test_variables_do_not_change_how_jobs_are_submitted(backend: Backend, running: Running) -> None:
-    limits = docker.execute("af-slurmctld", ["squeue", "--noheader", "--all", "--format", "%l %Z"]).splitlines()
+    limits = docker.execute(
+        administration.SLURMCTLD, ["squeue", "--noheader", "--all", "--format", "%l %Z"]
+    ).splitlines()
     own = {line.split()[0] for line in limits if running.name in line}
     days, seconds = divmod(SETTINGS.slurm.timeouts.lifetime_seconds, 86400)
     assert seconds == 0

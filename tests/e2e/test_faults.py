@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 import faults
 import notebooks
 import pytest
-from administration import SETTINGS, Administrator, SlurmAdministrator, directory_identity
+from administration import (
+    SETTINGS,
+    SLURMCTLD,
+    Administrator,
+    SlurmAdministrator,
+    directory_identity,
+    kubectl,
+    of_cluster,
+)
 from notebooks import CellError, Notebook
 
 from gateway.kubernetes import names
@@ -99,7 +107,7 @@ def _kill_worker(backend: Backend, name: str, worker: str) -> None:
 
 
 def _pods(name: str, component: str) -> list[dict[str, str]]:
-    return faults.pods(f"gateway.dask.org/cluster={name.rpartition('.')[2]},{names.COMPONENT_LABEL}={component}")
+    return faults.pods(of_cluster(name, component))
 
 
 def test_a_killed_worker_is_replaced(bob: Notebook, backend: Backend) -> None:
@@ -135,8 +143,8 @@ def test_workers_that_are_deleted_or_drained_are_replaced(bob: Notebook) -> None
     name = bob.run("cluster.name")
     bob.run(START_COMPUTING)
     first, second = _pods(name, names.WORKER_COMPONENT)
-    faults.kubectl("delete", "pod", first["name"], "--grace-period=0", "--force")
-    selector = f"gateway.dask.org/cluster={name.rpartition('.')[2]},{names.COMPONENT_LABEL}={names.WORKER_COMPONENT}"
+    kubectl("delete", "pod", first["name"], "--grace-period=0", "--force")
+    selector = of_cluster(name, names.WORKER_COMPONENT)
     try:
         cluster.kubectl("drain", cluster.NODE, "--pod-selector", selector, "--delete-emptydir-data", "--force")
     finally:
@@ -185,7 +193,7 @@ def test_requests_at_once_do_not_pass_the_total(bob: Notebook) -> None:
 
 def _cores_of(person: str) -> float:
     """Cores that the pods of a person ask for."""
-    listed = json.loads(faults.kubectl("get", "pods", "--selector", f"{names.USER_LABEL}={person}", "--output", "json"))
+    listed = json.loads(kubectl("get", "pods", "--selector", f"{names.USER_LABEL}={person}", "--output", "json"))
     requests = (
         container["resources"]["requests"]["cpu"] for pod in listed["items"] for container in pod["spec"]["containers"]
     )
@@ -210,12 +218,8 @@ def test_a_wish_for_workers_at_the_end_leaves_nothing(bob: Notebook, administrat
 def test_a_crash_of_a_compute_node_is_survived(bob: Notebook) -> None:
     on_scheduler = bob.run("client.run_on_scheduler(os.uname).nodename")
     (other,) = (node.name for node in slurm.NODES if node.name != on_scheduler)
-    drained = ("scontrol", "update", f"nodename={on_scheduler}")
-    docker.execute(faults.SLURMCTLD, [*drained, "state=drain", "reason=test"])
-    try:
+    with faults.drained(on_scheduler):
         bob.run("cluster.scale(4)\nclient.wait_for_workers(4, timeout=120)")
-    finally:
-        docker.execute(faults.SLURMCTLD, [*drained, "state=resume"])
     bob.run(START_COMPUTING)
     with faults.killed_machine_of_jobs(other):
         assert bob.run(RESULT) == EXPECTED
@@ -238,7 +242,7 @@ def test_jobs_that_nobody_remembers_are_cancelled(bob: Notebook, administrator: 
         until("the gateway has cancelled it", lambda: f"job/{orphan}" not in administrator.everything(), seconds=60)
         assert f"job/{stranger}" in administrator.everything()
     finally:
-        docker.execute(faults.SLURMCTLD, ["scancel", orphan, stranger])
+        docker.execute(SLURMCTLD, ["scancel", orphan, stranger])
 
 
 @pytest.fixture

@@ -8,19 +8,19 @@ from contextlib import contextmanager
 import notebooks
 import pytest
 import yaml
-from administration import ADMINISTRATORS, SETTINGS, fetch
+from administration import ADMINISTRATORS, SETTINGS, fetch, kubectl
 from notebooks import Notebook
 
 from gateway.kubernetes import names
 from gateway.site import Backend
-from testbed import cluster, docker, stack, submission
+from testbed import docker, stack, submission
 from testbed.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 # Not the fixture `backend`: these come last, because they would end the clusters that other tests share.
 both = pytest.mark.parametrize("kind", list(Backend), ids=str)
-RELEASE, NAMESPACE = SETTINGS.kubernetes.release, SETTINGS.kubernetes.namespace
+RELEASE = SETTINGS.kubernetes.release
 CONTROLLER = f"deployment/{names.controller_name(RELEASE)}"
 SITE_MAP = f"site-{RELEASE}"
 SITE_FILE = "/etc/dask-gateway/site.yaml"
@@ -28,26 +28,22 @@ LIFETIME_SECONDS = 60
 GONE_SECONDS = 15
 
 
-def _kubectl(*arguments: str) -> str:
-    return cluster.kubectl("--namespace", NAMESPACE, *arguments)
-
-
 def _restart(*deployments: str) -> None:
-    _kubectl("rollout", "restart", *deployments)
+    kubectl("rollout", "restart", *deployments)
     for deployment in deployments:
-        _kubectl("rollout", "status", deployment, "--timeout", "120s")
+        kubectl("rollout", "status", deployment, "--timeout", "120s")
 
 
 class KubernetesSite:
     """The site that the Kubernetes gateway has."""
 
     def read(self) -> str:
-        (text,) = json.loads(_kubectl("get", "configmap", SITE_MAP, "--output", "json"))["data"].values()
+        (text,) = json.loads(kubectl("get", "configmap", SITE_MAP, "--output", "json"))["data"].values()
         return str(text)
 
     def write(self, text: str) -> None:
         data = json.dumps({"data": {"site.yaml": text}})
-        _kubectl("patch", "configmap", SITE_MAP, "--type", "merge", "--patch", data)
+        kubectl("patch", "configmap", SITE_MAP, "--type", "merge", "--patch", data)
         _restart(CONTROLLER, f"deployment/{names.api_name(RELEASE)}")
 
     def take_record(self) -> str:
@@ -108,7 +104,7 @@ def reasons(kind: Backend, name: str) -> str:
     """What administrators find about the end of a cluster."""
     if kind is Backend.KUBERNETES:
         short = name.rpartition(".")[2]
-        record = json.loads(_kubectl("get", "daskclusters.gateway.dask.org", short, "--output", "json"))
+        record = json.loads(kubectl("get", "daskclusters.gateway.dask.org", short, "--output", "json"))
         return f"{record['status']['phase']}: {record['status']['reason']}"
     lines = docker.execute(
         submission.CONTAINER, ["journalctl", "--no-pager", "--unit", "dask-gateway", "--since", "-10min"]

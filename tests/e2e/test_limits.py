@@ -5,9 +5,18 @@ Workers of 64 cores fit on no node of the testbed: they count, and take nothing.
 
 from collections.abc import Iterator
 
+import faults
 import notebooks
 import pytest
-from administration import SETTINGS, Administrator, KubernetesAdministrator, SlurmAdministrator
+from administration import (
+    SETTINGS,
+    SLURMCTLD,
+    Administrator,
+    KubernetesAdministrator,
+    SlurmAdministrator,
+    kubectl,
+    of_cluster,
+)
 from notebooks import CellError, Notebook
 
 from gateway.kubernetes import names
@@ -20,7 +29,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 on_kubernetes = pytest.mark.parametrize("backend", [Backend.KUBERNETES], indirect=True, scope="session", ids=str)
 on_slurm = pytest.mark.parametrize("backend", [Backend.SLURM], indirect=True, scope="session", ids=str)
 TOTAL = SETTINGS.kubernetes.user_total
-SLURMCTLD = "af-slurmctld"
 START_SECONDS = SETTINGS.kubernetes.timeouts.start_seconds
 LARGE = {"pixi_project": notebooks.PIXI_PROJECT, "worker_cores": 64, "worker_memory": 1}
 FITTING = int((TOTAL.cores - SETTINGS.kubernetes.scheduler.cores) // 64)
@@ -48,10 +56,7 @@ def warnings_of(code: str) -> str:
 
 def workers(name: str) -> int:
     """How many pods of workers a cluster has."""
-    selector = f"gateway.dask.org/cluster={name.rpartition('.')[2]},{names.COMPONENT_LABEL}={names.WORKER_COMPONENT}"
-    listed = cluster.kubectl(
-        "--namespace", SETTINGS.kubernetes.namespace, "get", "pods", "--selector", selector, "--output", "name"
-    )
+    listed = kubectl("get", "pods", "--selector", of_cluster(name, names.WORKER_COMPONENT), "--output", "name")
     return len(listed.split())
 
 
@@ -93,12 +98,8 @@ def test_a_cluster_that_can_not_even_start_is_refused(bob: Notebook, administrat
 def closed_nodes() -> Iterator[None]:
     """SLURM whose nodes take no new jobs."""
     nodes = docker.execute(SLURMCTLD, ["sinfo", "--noheader", "--format", "%N"]).strip()
-    change = ("scontrol", "update", f"nodename={nodes}")
-    docker.execute(SLURMCTLD, [*change, "state=drain", "reason=test"])
-    try:
+    with faults.drained(nodes):
         yield
-    finally:
-        docker.execute(SLURMCTLD, [*change, "state=resume"])
 
 
 @on_slurm

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import notebooks
 import pytest
-from administration import SETTINGS, fetch
+from administration import SETTINGS, fetch, kubectl
 from notebooks import CellError, Notebook
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway import metrics
 from gateway.kubernetes import names
 from gateway.site import Backend
-from testbed import cluster, docker, process, submission
+from testbed import docker, process, submission
 from testbed.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -21,15 +21,11 @@ COUNT_SECONDS = 15
 """For the controller's news to reach the API server, or the other way round."""
 
 
-def _kubectl(*arguments: str) -> str:
-    return cluster.kubectl("--namespace", SETTINGS.kubernetes.namespace, *arguments)
-
-
 def of_pods() -> dict[str, str]:
     address = f"http://127.0.0.1:{names.METRICS_PORT}{metrics.PATH}"
     selector = f"app.kubernetes.io/instance={SETTINGS.kubernetes.release},{names.COMPONENT_LABEL} in (api,controller)"
-    found = _kubectl("get", "pods", "--selector", selector, "--field-selector", "status.phase=Running", "-o", "name")
-    return {pod: _kubectl("exec", pod, "--", "python", "-c", READ, address) for pod in found.split()}
+    found = kubectl("get", "pods", "--selector", selector, "--field-selector", "status.phase=Running", "-o", "name")
+    return {pod: kubectl("exec", pod, "--", "python", "-c", READ, address) for pod in found.split()}
 
 
 def of_submission_host() -> dict[str, str]:

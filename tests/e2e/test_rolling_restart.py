@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import faults
 import notebooks
 import pytest
-from administration import SETTINGS, Administrator
+from administration import SETTINGS, Administrator, kubectl, of_cluster
 from notebooks import Notebook
 
 from gateway.kubernetes import names
@@ -30,10 +31,6 @@ LARGE = {"pixi_project": notebooks.PIXI_PROJECT, "worker_cores": 64, "worker_mem
 """A cluster whose workers fit on no node of the testbed: they count, and take nothing."""
 
 
-def kubectl(*arguments: str) -> str:
-    return cluster.kubectl("--namespace", SETTINGS.kubernetes.namespace, *arguments)
-
-
 def restart(deployment: str) -> None:
     kubectl("rollout", "restart", deployment)
     kubectl("rollout", "status", deployment, "--timeout", "120s")
@@ -46,27 +43,14 @@ def restart_all() -> None:
 
 
 def pods(selector: str) -> dict[str, tuple[str, int]]:
-    """Name -> uid and restarts of the first container."""
-    found = json.loads(kubectl("get", "pods", "--selector", selector, "--output", "json"))["items"]
-    return {
-        pod["metadata"]["name"]: (pod["metadata"]["uid"], restarts(pod))
-        for pod in found
-        if "deletionTimestamp" not in pod["metadata"]
-    }
-
-
-def restarts(pod: dict) -> int:
-    return sum(container["restartCount"] for container in pod["status"].get("containerStatuses", ()))
-
-
-def of_cluster(name: str) -> str:
-    """A selector of a cluster's pods."""
-    return f"gateway.dask.org/cluster={name.rpartition('.')[2]}"
+    """Name -> uid and restarts."""
+    found = faults.living_pods(selector)
+    return {pod["metadata"]["name"]: (pod["metadata"]["uid"], faults.restarts_of(pod)) for pod in found}
 
 
 def workers_of(name: str) -> int:
     """How many workers a cluster has."""
-    return len(pods(f"{of_cluster(name)},{names.COMPONENT_LABEL}={names.WORKER_COMPONENT}"))
+    return len(pods(of_cluster(name, names.WORKER_COMPONENT)))
 
 
 def workers_made_for(name: str) -> int:
