@@ -177,6 +177,8 @@ def test_values_stand_nowhere_on_kubernetes(backend: Backend, running: Running) 
 @pytest.mark.weakness(10, 33)
 @pytest.mark.parametrize("backend", [Backend.SLURM], indirect=True, ids=str, scope="session")
 def test_values_stand_nowhere_on_slurm(backend: Backend, running: Running) -> None:
+    # SLURM's accounting is some seconds late.
+    until("accounting knows the jobs", lambda: running.name in slurm_places()["accounting"], seconds=30)
     places = slurm_places()
     busy = [place for place, text in places.items() if running.name in text]
     assert {"gateway", "queue", "accounting"} <= set(busy)
