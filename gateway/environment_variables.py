@@ -12,7 +12,7 @@ SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 LONGEST_BYTES = 131071
 """Of one variable with its name and ``=``: Linux's MAX_ARG_STRLEN (include/uapi/linux/binfmts.h) without the NUL."""
 RESERVED = re.compile(
-    r"HOME|DASK_GATEWAY_(API_URL|API_TOKEN|CLUSTER_NAME|WORKER_NAME|CLIENT_REPORT_SECONDS)"
+    r"HOME|DASK_GATEWAY_(API_URL|API_TOKEN|CLUSTER_NAME|WORKER_NAME|CLIENT_REPORT_SECONDS|REPORT_START)"
     r"|DASK_DISTRIBUTED__COMM__(TLS__.*|REQUIRE_ENCRYPTION)"
 )
 """By which scheduler and workers find the gateway, each other (upstream's ``get_env`` and :mod:`gateway.preload`) and a

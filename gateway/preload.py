@@ -1,4 +1,4 @@
-"""Runs in the user's scheduler: tells the gateway that a client is connected, as long as one is.
+"""Runs in the user's scheduler: tells the gateway that it listens, and that a client is connected, as long as one is.
 
 A scheduler that has not said so for the site's time is ended by the gateway, whatever is the matter with it
 (dask/dask-gateway#255). Standard library and tornado, which comes with distributed; one file, for Python >= 3.8. The
@@ -14,8 +14,12 @@ from typing import Any, Awaitable, Callable
 
 REPORT_SECONDS = "DASK_GATEWAY_CLIENT_REPORT_SECONDS"
 """Environment variable: how often to report."""
+REPORT_START = "DASK_GATEWAY_REPORT_START"
+"""Environment variable: set where the gateway wants to be told of the start."""
 LOOK_SECONDS = 1.0
 """How often to look whether somebody is connected: a report at the end tells when it was."""
+AGAIN_SECONDS = 0.5
+"""After which pause a start that the gateway did not take is told again."""
 WATCHING = "subscribe_worker_status"
 """What a ``GatewayCluster`` asks of a scheduler, even without a client."""
 
@@ -47,11 +51,21 @@ def is_notebook(client: str) -> bool:
 
 
 async def report(address: str, token: str) -> None:
-    """Tell the gateway that a client is connected now."""
+    """Tell the gateway what that address is for."""
     from tornado.httpclient import AsyncHTTPClient, HTTPRequest  # noqa: PLC0415 - the gateways don't have it
 
     headers = {"Authorization": f"token {token}", "Content-type": "application/json"}
     await AsyncHTTPClient().fetch(HTTPRequest(address, method="POST", headers=headers, body="{}"))
+
+
+async def report_start(told: Callable[[], Awaitable[None]], again_seconds: float = AGAIN_SECONDS) -> None:
+    """Report that this scheduler listens, until the gateway has taken it."""
+    while True:
+        try:
+            return await told()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next report may succeed
+            logger.warning("The gateway does not take the news that the scheduler has started: %r", error)
+        await asyncio.sleep(again_seconds)
 
 
 async def report_while_connected(
@@ -75,10 +89,16 @@ async def report_while_connected(
 
 
 def dask_setup(scheduler: Any) -> None:
-    """Begin; called by distributed."""
+    """Begin; called by distributed when the scheduler listens."""
     name, url = os.environ["DASK_GATEWAY_CLUSTER_NAME"], os.environ["DASK_GATEWAY_API_URL"]
     token = Path(os.environ["DASK_GATEWAY_API_TOKEN"]).read_text()
-    told = partial(report, f"{url}/v1/clusters/{name}/clients", token)
-    task = report_while_connected(Presence(scheduler), told, float(os.environ[REPORT_SECONDS]))
+    cluster = f"{url}/v1/clusters/{name}"
+    reports = [
+        report_while_connected(
+            Presence(scheduler), partial(report, f"{cluster}/clients", token), float(os.environ[REPORT_SECONDS])
+        )
+    ]
+    if os.environ.get(REPORT_START):
+        reports.append(report_start(partial(report, f"{cluster}/start", token)))
     # Kept, because the event loop holds tasks by weak references only.
-    scheduler.gateway_client_reports = asyncio.ensure_future(task)
+    scheduler.gateway_reports = asyncio.gather(*reports)

@@ -157,6 +157,8 @@ def _arguments(gateway: KubernetesGateway) -> list[str]:
         f"--providers.kubernetescrd.labelselector={names.INSTANCE_LABEL}={gateway.release}",
         # So that Roles in the namespace are enough: no look at nodes and ingress classes.
         "--providers.kubernetescrd.disableclusterscoperesources=true",
+        # Routes are made before their scheduler's pod has an address.
+        "--providers.kubernetescrd.allowemptyservices=true",
         # A throttled route makes new clusters' clients wait and back off (upstream's chart has 2 s).
         "--providers.kubernetescrd.throttleduration=0",
         "--providers.providersthrottleduration=0s",

@@ -18,7 +18,7 @@ from kubernetes_asyncio import client
 from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Unicode
 
-from gateway import directory, pool, quota, users
+from gateway import directory, pool, presence, quota, users
 from gateway.auth import FacilityUser
 from gateway.backend import FacilityBackend
 from gateway.errors import Refusal
@@ -52,6 +52,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         Upstream's own method can't be reused: it starts a cluster-wide informer (dask/dask-gateway#661).
         """
         self.setup_requests(app)
+        presence.add_route(app, presence.START, self.note_start)
         app.on_shutdown.append(self._end_waiting)
         await UpstreamBackend.setup(self, app)
         self.api_client = await connection.open_client()
@@ -128,8 +129,15 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
 
     async def note_client(self, name: str) -> None:
         """Note that a client is connected to a cluster, for the controller."""
+        await self._note(name, names.LAST_CLIENT, k8s_timestamp())
+
+    async def note_start(self, name: str) -> None:
+        """Note that a cluster's scheduler listens, for the controller."""
+        await self._note(name, names.STARTED, k8s_timestamp())
+
+    async def _note(self, name: str, field: str, value: str) -> None:
         namespace, _, short = name.partition(".")
-        change = [{"op": "add", "path": f"/spec/{names.LAST_CLIENT}", "value": k8s_timestamp()}]
+        change = [{"op": "add", "path": f"/spec/{field}", "value": value}]
         try:
             await self.custom_client.patch_namespaced_custom_object(
                 GROUP, self.crd_version, namespace, PLURAL, short, change

@@ -30,10 +30,6 @@ LEAST_CORES_LIMIT = 1.0
 """Below a core Python takes ten seconds and more to start (a limit is upstream's request unless it is set)."""
 SCHEDULER_CORES_FACTOR = 4
 """How far above its request a scheduler may burst while it starts or receives a large graph."""
-READINESS_PERIOD_SECONDS = 1
-"""Upstream's 5 s would be the longest part of some starts."""
-READINESS_FAILURES = 60
-"""A scheduler that is busy with a large graph for less than a minute keeps its route (upstream: 15 s)."""
 
 
 def api_config(site: Site) -> Config:
@@ -97,12 +93,13 @@ def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
         "environment": {
             "HOME": SCRATCH,
             preload.REPORT_SECONDS: str(gateway.timeouts.report_seconds),
+            preload.REPORT_START: "1",
         },
         **_resources(gateway, request),
         "worker_extra_pod_config": pod,
         "scheduler_extra_pod_config": pod,
         "worker_extra_container_config": container,
-        "scheduler_extra_container_config": {**container, **_scheduler_probe()},
+        "scheduler_extra_container_config": container,
         "worker_extra_pod_labels": labels,
         "scheduler_extra_pod_labels": labels,
     }
@@ -247,14 +244,4 @@ def _container(site: Site, request: ClusterRequest) -> dict[str, Any]:
                 for mount in mounts
             ),
         ],
-    }
-
-
-def _scheduler_probe() -> dict[str, Any]:
-    return {
-        "readinessProbe": {
-            "periodSeconds": READINESS_PERIOD_SECONDS,
-            "timeoutSeconds": READINESS_PERIOD_SECONDS,
-            "failureThreshold": READINESS_FAILURES,
-        }
     }

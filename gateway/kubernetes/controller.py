@@ -5,8 +5,10 @@ import functools
 import json
 import math
 import os
+import secrets
 import signal
 import socket
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,6 +39,7 @@ from gateway.kubernetes.ledger import OVER as POD_OVER
 from gateway.kubernetes.names import LAST_CLIENT, SCHEDULER_COMPONENT, WORKER_COMPONENT
 from gateway.presence import with_preload
 from gateway.site import Backend, KubernetesGateway
+from gateway.tls import new_keypair
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 """Kubernetes puts it on each EndpointSlice; the slice's own name is made up."""
@@ -47,8 +50,6 @@ PRESENT = (State.CREATING, State.WAITING, State.RUNNING)
 """States of the workers that a cluster has or is about to have."""
 FORGET_SECONDS = 60
 """How often the ledger is compared with what the informer of pods has seen; longer than any of its delays."""
-NO_POD: Mapping[str, Any] = {"status": {}}
-"""Of a scheduler that had ended before the informer told of it."""
 CLOSING_SECONDS = 15.0
 """How long open requests may take to end when the controller stops."""
 
@@ -62,12 +63,20 @@ class EndpointSliceInformer(Informer):  # type: ignore[misc] # upstream has no t
         return f"{metadata['namespace']}.{metadata['labels'][SERVICE_NAME_LABEL]}"
 
 
-class SystemAccountError(Exception):
+class StartError(Exception):
+    """A cluster can't start; the text is for its user."""
+
+    failure = StartFailure.OTHER
+
+
+class SystemAccountError(StartError):
     """A pod would run as an account of the system: the API server must never have asked for that."""
 
 
-class NoRoomError(Exception):
-    """The user's total leaves no room for a scheduler; the text is for the user."""
+class NoRoomError(StartError):
+    """The user's total leaves no room for a scheduler."""
+
+    failure = StartFailure.TOTAL
 
 
 class RoomSoonError(Exception):
@@ -209,6 +218,18 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         """Upstream's, with our preload before upstream's own, whose options follow it."""
         return with_preload(super().get_scheduler_command(namespace, cluster_name, config), PRELOAD)
 
+    def make_secret(self, cluster_name: str) -> dict[str, Any]:
+        """The cluster's key pair and token, under the keys that upstream's pods and API server look for."""
+        certificate, key = new_keypair(cluster_name)
+        content = {"dask.crt": certificate, "dask.pem": key, "api-token": secrets.token_hex(16).encode()}
+        labels = self.get_labels(cluster_name, "credentials")
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": self.make_secret_name(cluster_name), "labels": labels},
+            "data": {name: b64encode(value).decode() for name, value in content.items()},
+        }
+
     def make_pod(self, namespace: str, cluster_name: str, config: Any, is_worker: bool = False) -> dict[str, Any]:
         """Upstream's pod with its user's variables. Raises :class:`SystemAccountError`."""
         pod = with_variables(super().make_pod(namespace, cluster_name, config, is_worker=is_worker), cluster_name)
@@ -338,24 +359,71 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         return reasons.of_delay(scheduler, events, self.start_seconds)
 
     async def handle_pending_cluster(self, cluster: Mapping[str, Any]) -> tuple[dict[str, Any] | None, bool]:
-        """Upstream's next step for a cluster that starts, with the reason when that fails."""
+        """The next step of a cluster that starts, with the reason when that fails.
+
+        Upstream leads to a scheduler only when Kubernetes calls it ready: the kubelet asks it from time to time, then
+        Service and routes are made, then proxies learn them. Here all that is ready before the scheduler, which tells
+        itself when it listens.
+        """
         if "variables" not in cluster["spec"]:
             # The API server is about to store the user's variables, and to note it here.
             return None, False
-        scheduler = self._scheduler_pod(cluster)
+        status = {"phase": "Pending", **cluster.get("status", {})}
+        if "credentials" not in status:
+            status["credentials"] = await self.create_secret_if_not_exists(cluster)
         try:
-            status, requeue = await super().handle_pending_cluster(cluster)
+            scheduler = await self._scheduler_of_pending(cluster, status)
         except RoomSoonError:
             self._waiting[_user_of(cluster)][_key_of(cluster)] = 0
-            return None, False
-        except SystemAccountError as error:
-            return await self._ended_status(cluster, End(StartFailure.OTHER, str(error))), False
-        except NoRoomError as error:
-            return await self._ended_status(cluster, End(StartFailure.TOTAL, str(error))), False
-        if status["phase"] == "Failed":
-            end = reasons.of_end(scheduler or NO_POD, ran=False)
-            status |= {"cause": end.cause, "reason": end.reason}
-        return status, requeue
+            return status, False
+        except StartError as error:
+            return await self._ended_status(cluster, End(error.failure, str(error))), False
+        if scheduler is None:
+            # The informer will tell of it.
+            return status, False
+        if has_ended(scheduler):
+            return await self._ended_status(cluster, reasons.of_end(scheduler, ran=False)), False
+        await self._lead_to(cluster, scheduler, status)
+        if self._answers(cluster, scheduler):
+            status["phase"] = "Running"
+        return status, False
+
+    async def _scheduler_of_pending(
+        self, cluster: Mapping[str, Any], status: dict[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """The scheduler's pod, made if it never was, as far as it is known yet; the status notes its name."""
+        if "schedulerPod" in status:
+            return self._scheduler_pod(cluster)
+        pod: Mapping[str, Any] | None
+        status["schedulerPod"], pod = await self.create_scheduler_pod_if_not_exists(cluster)
+        return pod
+
+    async def _lead_to(self, cluster: Mapping[str, Any], scheduler: Mapping[str, Any], status: dict[str, Any]) -> None:
+        """Have the Service and the routes of a scheduler, whose names the status notes."""
+        makers = {
+            "service": self.create_service_if_not_exists,
+            "ingressroute": self.create_ingressroute_if_not_exists,
+            "ingressroutetcp": self.create_ingressroutetcp_if_not_exists,
+        }
+        missing = [kind for kind in makers if kind not in status]
+        made = await asyncio.gather(*(makers[kind](cluster, scheduler) for kind in missing))
+        status.update(zip(missing, made, strict=True))
+
+    def make_service(self, cluster_name: str) -> dict[str, Any]:
+        """Upstream's, that leads to the scheduler as soon as its pod has an address.
+
+        A scheduler that is busy with a large graph keeps its routes then, however long it takes.
+        """
+        service: dict[str, Any] = super().make_service(cluster_name)
+        return {**service, "spec": {**service["spec"], "publishNotReadyAddresses": True}}
+
+    def _answers(self, cluster: Mapping[str, Any], scheduler: Mapping[str, Any]) -> bool:
+        """Whether a scheduler listens, by its own word or the kubelet's, and proxies know its address."""
+        metadata = cluster["metadata"]
+        service = f"{metadata['namespace']}.{self.make_service_name(metadata['name'])}"
+        endpoints = self.informers["endpoints"].get(service)
+        listens = names.STARTED in cluster["spec"] or is_ready(scheduler)
+        return listens and endpoints is not None and self.endpoints_all_ready(endpoints)
 
     async def create_scheduler_pod_if_not_exists(self, cluster: Mapping[str, Any]) -> tuple[str, Any]:
         """Upstream's, within the user's total. Raises :class:`NoRoomError` or :class:`RoomSoonError`."""
@@ -386,11 +454,10 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         scheduler = self._scheduler_pod(cluster)
         if scheduler is None:
             return await self._ended_status(cluster, reasons.DELETED), False
-        state = get_container_state(scheduler, SCHEDULER_COMPONENT)
-        if state == "terminated" or scheduler["status"].get("phase") in POD_OVER:
+        if has_ended(scheduler):
             return await self._ended_status(cluster, reasons.of_end(scheduler, ran=True)), False
         status = {**cluster["status"]}
-        if state != "running":
+        if get_container_state(scheduler, SCHEDULER_COMPONENT) != "running":
             return status, False
         requeue = await self._fit_workers(cluster, scheduler)
         status["workers"] = len(self.ledger.workers(_key_of(cluster), *PRESENT))
@@ -538,6 +605,18 @@ def _user_of(cluster: Mapping[str, Any]) -> str:
 
 def _scheduler_name(cluster_name: str) -> str:
     return f"{SCHEDULER_COMPONENT}-{cluster_name}"
+
+
+def has_ended(scheduler: Mapping[str, Any]) -> bool:
+    """Whether a scheduler's pod, or its container, is over."""
+    state = get_container_state(scheduler, SCHEDULER_COMPONENT)
+    return state == "terminated" or scheduler["status"].get("phase") in POD_OVER
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Whether the kubelet calls a pod ready."""
+    conditions = {item["type"]: item["status"] for item in pod["status"].get("conditions") or ()}
+    return conditions.get("Ready") == "True"
 
 
 def age_seconds(cluster: Mapping[str, Any]) -> float:

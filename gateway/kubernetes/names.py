@@ -28,6 +28,8 @@ WORKER_COMPONENT = "dask-worker"
 
 LAST_CLIENT = "lastClient"
 """Key in a DaskCluster's spec: when its scheduler last said that a client is connected."""
+STARTED = "started"
+"""Key in a DaskCluster's spec: when its scheduler said that it listens."""
 
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 

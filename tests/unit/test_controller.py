@@ -18,7 +18,7 @@ from dask_gateway_server.workqueue import WorkQueue
 from kubernetes_asyncio.client.rest import ApiException
 from test_kubernetes import ALICE, DAVE
 
-from gateway.kubernetes import holdings
+from gateway.kubernetes import holdings, names
 from gateway.kubernetes.config import cluster_config, controller_config
 from gateway.kubernetes.controller import FacilityKubeController, StrictClient, message_of
 from gateway.site import UserTotal
@@ -42,6 +42,8 @@ class Kubernetes:
         self.pods, self.deleted, self.secrets, self.statuses = {}, [], set(), {}
         self.refusals = collections.deque()
         self.events = []
+        self.led_to = []
+        """Services and routes that were asked for."""
         self._numbers = itertools.count()
 
     def _answer(self):
@@ -79,7 +81,10 @@ class Kubernetes:
         self.secrets.remove(name)
 
     async def create_namespaced_service(self, namespace, service):
-        pass
+        self.led_to.append(service)
+
+    async def create_namespaced_custom_object(self, group, version, namespace, plural, item):
+        self.led_to.append(item)
 
     async def list_namespaced_event(self, namespace, field_selector):
         assert field_selector.startswith("involvedObject.uid=uid-")
@@ -409,7 +414,7 @@ async def test_a_scheduler_waits_for_room_that_is_becoming_free(world):
     cluster = world.cluster("c2", phase="Pending")
     await world.step(cluster)
     assert "dask-scheduler-c2" not in world.kubernetes.pods
-    assert cluster["status"] == {}
+    assert cluster["status"] == {"phase": "Pending", "credentials": "dask-credentials-c2"}
     world.controller.queue = WorkQueue()
     world.gone("dask-scheduler-c1")
     assert "cms.c2" in world.queued()
@@ -424,6 +429,52 @@ async def test_a_scheduler_is_made_once_and_counted_at_once(world):
     await world.step(cluster)
     assert list(world.kubernetes.pods) == ["dask-scheduler-c1"]
     assert world.controller.ledger.held("alice")["cms.c1"].millicores == 1000
+
+
+KINDS = ["Service", "IngressRoute", "IngressRouteTCP"]
+
+
+async def test_all_that_leads_to_a_scheduler_is_made_once_with_its_pod(world):
+    cluster = world.cluster("c1", phase="Pending")
+    await world.step(cluster)
+    await world.step(cluster)
+    made = world.kubernetes.led_to
+    assert sorted(item.get("kind", "Service") for item in made) == sorted(KINDS)
+    assert {owner["uid"] for item in made for owner in item["metadata"]["ownerReferences"]} == {"uid-dask-scheduler-c1"}
+    (service,) = [item for item in made if "kind" not in item]
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    assert cluster["status"]["phase"] == "Pending"
+
+
+ADDRESS = [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}]
+READY = [{"type": "Ready", "status": "True"}]
+
+
+@pytest.mark.parametrize(
+    ("said", "conditions", "endpoints", "phase"),
+    [
+        ({names.STARTED: "2026-11-25T00:00:00Z"}, [], ADDRESS, "Running"),
+        ({}, READY, ADDRESS, "Running"),
+        ({}, [], ADDRESS, "Pending"),
+        ({names.STARTED: "2026-11-25T00:00:00Z"}, [], [], "Pending"),
+        ({}, READY, [], "Pending"),
+    ],
+)
+async def test_a_cluster_runs_when_its_scheduler_listens_and_can_be_reached(world, said, conditions, endpoints, phase):
+    cluster = world.cluster("c1", phase="Pending")
+    await world.step(cluster)
+    world.becomes("dask-scheduler-c1", "running")
+    world.controller.informers["pod"].cache["cms.dask-scheduler-c1"]["status"]["conditions"] = conditions
+    cluster["spec"].update(said)
+    world.controller.informers["endpoints"].cache["cms.dask-c1"] = {"endpoints": endpoints}
+    await world.step(cluster)
+    assert cluster["status"]["phase"] == phase
+
+
+def test_credentials_have_what_upstreams_pods_and_server_look_for(world):
+    ours, upstreams = world.controller.make_secret("c1"), KubeController.make_secret(world.controller, "c1")
+    assert ours["data"].keys() == upstreams["data"].keys()
+    assert ours["metadata"] == {key: upstreams["metadata"][key] for key in ("name", "labels")}
 
 
 async def test_clusters_wait_for_their_variables(world):

@@ -136,15 +136,32 @@ async def test_a_gateway_that_is_away_is_told_later():
         await until(lambda: reports.told == 2)
 
 
-async def test_a_scheduler_reports_with_its_clusters_token(scheduler, tmp_path, monkeypatch):
-    requests = []
+async def test_a_start_is_reported_until_the_gateway_has_taken_it():
+    reports = Reports()
+    reports.is_away = True
+    task = asyncio.ensure_future(preload.report_start(reports, again_seconds=0.01))
+    await asyncio.sleep(0.1)
+    assert not task.done()
+    reports.is_away = False
+    await asyncio.wait_for(task, 10)
+    await asyncio.sleep(0.1)
+    assert reports.told == 1
 
-    async def take(request):
-        requests.append((request.match_info["cluster_name"], request.headers["Authorization"]))
-        return web.Response()
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_a_scheduler_reports_with_its_clusters_token(scheduler, tmp_path, monkeypatch, wanted):
+    requests, starts = [], []
+
+    def taker(taken):
+        async def take(request):
+            taken.append((request.match_info["cluster_name"], request.headers["Authorization"]))
+            return web.Response()
+
+        return take
 
     app = web.Application()
-    app.router.add_post(presence.PATH, take)
+    app.router.add_post(presence.CLIENTS, taker(requests))
+    app.router.add_post(presence.START, taker(starts))
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -156,6 +173,7 @@ async def test_a_scheduler_reports_with_its_clusters_token(scheduler, tmp_path, 
         "DASK_GATEWAY_API_TOKEN": str(tmp_path / "token"),
         "DASK_GATEWAY_CLUSTER_NAME": "cms.c1",
         preload.REPORT_SECONDS: "1000",
+        **({preload.REPORT_START: "1"} if wanted else {}),
     }.items():
         monkeypatch.setenv(name, value)
     preload.dask_setup(scheduler)
@@ -163,8 +181,9 @@ async def test_a_scheduler_reports_with_its_clusters_token(scheduler, tmp_path, 
         async with Client(scheduler.address, asynchronous=True):
             await until(lambda: requests)
         assert requests[0] == ("cms.c1", "token secret")
+        assert starts == ([("cms.c1", "token secret")] if wanted else [])
     finally:
-        scheduler.gateway_client_reports.cancel()
+        scheduler.gateway_reports.cancel()
         await runner.cleanup()
 
 
