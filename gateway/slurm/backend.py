@@ -26,6 +26,7 @@ from gateway.options import ClusterRequest
 from gateway.site import Backend, JobPlacement
 from gateway.slurm import commands, holdings, jobs, launcher, submission
 from gateway.slurm.config import cluster_config
+from gateway.slurm.imports import ImportChecks
 
 LAUNCHER = (sys.executable, "-I", "-m", launcher.__name__)
 """Exactly what sudo allows (ansible/roles/gateway)."""
@@ -83,6 +84,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         """Workers whose jobs are being cancelled."""
         self._not_taken: dict[str, str] = {}
         """Cluster -> why SLURM did not take its workers when they were last submitted."""
+        self._imports = ImportChecks()
         self._accounting_command = shutil.which("sacct") or "sacct"
 
     async def setup(self, app: web.Application) -> None:
@@ -358,14 +360,15 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
     async def start_cluster(self, user: FacilityUser, cluster_options: Any) -> str:
         """Make a cluster; returns its name when its environment was found good, as the user.
 
-        The longest check, whether Dask can be imported, is made while the scheduler's job already starts. Raises
-        :class:`Refusal`; nothing is left then.
+        The longest check, whether Dask can be imported, is made while the scheduler's job already starts, and once for
+        each state of an environment: the job itself looks again. Raises :class:`Refusal`; nothing is left then.
         """
         prepared = await self.prepare(user, cluster_options)
         self._check_room(user, prepared)
         cluster = self.db.create_cluster(user.name, prepared.options, prepared.config.to_dict())
         try:
-            await self._act(cluster, "prepare", plan=cluster.config.plan, files=self._files(cluster, prepared.request))
+            files = self._files(cluster, prepared.request)
+            answer = await self._act(cluster, "prepare", plan=cluster.config.plan, files=files)
         except BaseException as error:
             metrics.count(self.kind, failure_of_error(error))
             self._forget(cluster)
@@ -373,12 +376,16 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         self.log.info("Created cluster %s for user %s", cluster.name, user.name)
         self.queue.put(cluster)
         try:
-            await self._act(cluster, "imports", plan=cluster.config.plan)
+            environment = _environment(prepared.request, answer["state"])
+            await self._imports.passed(environment, lambda: self._see_that_it_imports(cluster))
         except BaseException as error:
             self.causes[cluster.name] = failure_of_error(error)
             await self._discard(cluster)
             raise self._explained(cluster, error) from error
         return str(cluster.name)
+
+    async def _see_that_it_imports(self, cluster: Cluster) -> None:
+        await self._act(cluster, "imports", plan=cluster.config.plan)
 
     def _explained(self, cluster: Cluster, error: BaseException) -> BaseException:
         """The error as the user may see it."""
@@ -532,6 +539,11 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             items = [cluster, *(worker for worker in cluster.workers.values() if worker.status < JobStatus.STOPPED)]
             numbers = jobs.arrays(item.state["job_id"] for item in items if "job_id" in item.state)
             await self._act(cluster, "cancel", jobs=numbers, remove=True)
+
+
+def _environment(request: ClusterRequest, state: Sequence[int]) -> tuple[object, ...]:
+    """All that decides whether Dask can be imported."""
+    return request.username, request.environment.prefix, tuple(state), frozenset(request.variables.items())
 
 
 def read_answer(action: str, output: bytes, errors: bytes) -> dict[str, Any]:

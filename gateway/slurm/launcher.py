@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway import preflight, preload
+from gateway import preflight
 
 CONFIGURATION = Path("/etc/dask-gateway/launcher.json")
 CLUSTER_NAME = re.compile(r"[0-9a-f]{32}")
@@ -55,7 +55,7 @@ DAY_SECONDS = 86400
 PROGRAM = "preflight.py"
 PRELOAD = "preload.py"
 VARIABLES = "variables"
-"""Names in a cluster's folder."""
+"""Names in a cluster's folder; the programs have them in the package too."""
 
 
 class RequestError(Exception):
@@ -107,7 +107,10 @@ def checked_user(limits: Limits, request: Mapping[str, Any]) -> User:
 
 
 def prepare(limits: Limits, user: User, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the environment and make the cluster's folder. Raises :class:`preflight.RefusedError`."""
+    """Check the environment and make the cluster's folder; answers with ``state``, of the environment.
+
+    Raises :class:`preflight.RefusedError`.
+    """
     plan = preflight.decoded(request["plan"])
     files = {name: base64.b64decode(content) for name, content in request["files"].items()}
     if not all(FILE_NAME.fullmatch(name) for name in files):
@@ -121,12 +124,19 @@ def prepare(limits: Limits, user: User, request: Mapping[str, Any]) -> dict[str,
         user.logs(request["cluster"]).mkdir(mode=0o700, parents=True)
         for name, content in files.items():
             _write(folder / name, content)
-        for name, module in {PROGRAM: preflight, PRELOAD: preload}.items():
-            _write(folder / name, Path(str(module.__file__)).read_bytes())
+        # By its file alone: importing the preload costs more than the rest of a call.
+        for name in (PROGRAM, PRELOAD):
+            _write(folder / name, Path(preflight.__file__).with_name(name).read_bytes())
     except BaseException:
         discard(limits, user, request)
         raise
-    return {}
+    return {"state": _state_of(Path(plan.prefix))}
+
+
+def _state_of(environment: Path) -> list[int]:
+    """Changes when packages are added, replaced or removed: when these were last modified, in nanoseconds."""
+    places = [environment / "conda-meta", *sorted(environment.glob("lib/python*/site-packages"))]
+    return [place.stat().st_mtime_ns for place in places if place.is_dir()]
 
 
 def _private_directory(user: User) -> None:

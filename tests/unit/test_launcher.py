@@ -197,7 +197,7 @@ def mode(path):
 
 @pytest.mark.weakness(33)
 def test_a_prepared_cluster_has_files_for_its_user_alone(setting):
-    assert setting.prepare() == {"ok": True}
+    assert setting.prepare() == {"ok": True, "state": []}
     assert (mode(setting.staging), mode(setting.folder), mode(setting.logs / CLUSTER)) == (0o700, 0o700, 0o700)
     contents = {path.name: path.read_bytes() for path in setting.folder.iterdir()}
     for module in (preflight, preload):
@@ -218,7 +218,7 @@ def test_a_user_prepares_what_only_the_user_reads(shared_path):
         request = {"uid": os.getuid(), "gid": os.getgid()}
         return setting.prepare(plan=fake_environments.plan(shared_path, conda).encoded(), **request)
 
-    assert as_user(prepare) == {"ok": True}
+    assert as_user(prepare) == {"ok": True, "state": []}
     (staging,) = setting.staging.parent.iterdir()
     if os.getuid() == 0:
         assert (staging.stat().st_uid, (staging / CLUSTER / "variables").stat().st_uid) == (NOBODY, NOBODY)
@@ -257,6 +257,17 @@ def test_a_cluster_is_prepared_once(setting):
     setting.prepare()
     assert "FileExistsError" in setting.prepare(files=setting.files(other=b""))["error"]
     assert not (setting.folder / "other").exists()
+
+
+def test_the_state_of_an_environment_changes_with_its_packages(setting):
+    packages = setting.conda / "lib/python3.11/site-packages"
+    packages.mkdir(parents=True, exist_ok=True)
+    state = setting.prepare()["state"]
+    setting.answer("discard")
+    assert setting.prepare()["state"] == state
+    setting.answer("discard")
+    (packages / "dask-1.dist-info").mkdir()
+    assert setting.prepare()["state"] != state
 
 
 def test_imports_are_those_of_the_environment(setting):

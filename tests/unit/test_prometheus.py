@@ -255,7 +255,7 @@ class TestSlurm:
         async def act(_, asked, **__):
             if asked == action:
                 raise error
-            return {}
+            return {"state": []}
 
         ending = []
 

@@ -54,7 +54,7 @@ def backend(testbed_site):
 @pytest.fixture
 def launcher(backend, monkeypatch):
     """What the launcher was asked for; it answers by ``answers``, else that all is well."""
-    asked, answers = [], {}
+    asked, answers = [], {"prepare": {"state": []}}
 
     async def act(owner, action, **arguments):
         asked.append({"action": action, "cluster": owner.cluster, **arguments})
@@ -268,6 +268,16 @@ async def test_a_good_request_is_prepared_queued_and_seen_to_import(running, lau
     assert (cluster.config.uid, cluster.config.gid) == (20001, 20000)
     assert cluster.options["env"] == {}
     assert CANARY not in json.dumps([cluster.options, dict(cluster.config)], default=str)
+
+
+async def test_an_environment_is_imported_once_for_each_of_its_states(running, launcher, alice):
+    launcher.answers["prepare"] = {"ok": True, "state": [1]}
+    await asyncio.gather(*(running.start_cluster(alice, OPTIONS) for _ in range(3)))
+    await running.start_cluster(alice, {**OPTIONS, "env": {"PYTHONPATH": "/depot/cms/users/alice/lib"}})
+    launcher.answers["prepare"] = {"ok": True, "state": [2]}
+    await running.start_cluster(alice, OPTIONS)
+    asked = [asked["action"] for asked in launcher.asked]
+    assert (asked.count("prepare"), asked.count("imports")) == (5, 3)
 
 
 @pytest.mark.parametrize("action", ["prepare", "imports"])
