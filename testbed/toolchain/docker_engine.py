@@ -7,10 +7,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from testbed import process
+from testbed import pid_files, process
 from testbed.paths import LOGS, STATE
 from testbed.toolchain import debian, versions
 
@@ -68,7 +68,7 @@ def stop(patience_seconds: float = 60) -> bool:
     if not STARTED.is_file():
         return False
     text = STARTED.read_text()
-    if not pid_file_is_valid(text, "dockerd", _process_name):
+    if not pid_files.is_valid(text, "dockerd"):
         STARTED.unlink()
         return False
     if process.capture(["docker", "ps", "--quiet"]).strip():
@@ -76,7 +76,7 @@ def stop(patience_seconds: float = 60) -> bool:
         return False
     os.kill(int(text), signal.SIGTERM)
     deadline = time.monotonic() + patience_seconds
-    while pid_file_is_valid(text, "dockerd", _process_name):
+    while pid_files.is_valid(text, "dockerd"):
         if time.monotonic() > deadline:
             raise EngineError(f"the Docker engine, process {text}, has not stopped within {patience_seconds:.0f} s")
         time.sleep(0.2)
@@ -133,7 +133,7 @@ def _start() -> None:
 def _remove_leftovers() -> None:
     """Remove what an engine that was killed has left: the next one would wait for it, or refuse to start."""
     for path, program in PID_FILES.items():
-        if path.is_file() and not pid_file_is_valid(path.read_text(), program, _process_name):
+        if path.is_file() and not pid_files.is_valid(path.read_text(), program):
             process.say(f"removing {path}: no {program} has its number")
             path.unlink()
     if CONTAINERD_SOCKET.is_socket() and not _accepts(CONTAINERD_SOCKET):
@@ -162,21 +162,6 @@ def links_of_containers(interfaces: Path) -> list[str]:
     """Names of the interfaces that are ports of Docker's bridges, as ``/sys/class/net`` has them."""
     masters = {path.name: path / "master" for path in interfaces.iterdir()}
     return sorted(name for name, master in masters.items() if BRIDGE.fullmatch(master.resolve().name))
-
-
-def pid_file_is_valid(text: str, program: str, name_of: Callable[[int], str | None]) -> bool:
-    """Whether a pid file's number is that of a process of this program."""
-    return bool(re.fullmatch(r"\d+", text.strip())) and name_of(int(text)) == program
-
-
-def _process_name(pid: int) -> str | None:
-    """The name of a live process; one that has ended and only waits for its parent does not count."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return None
-    values = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
-    return None if values["State"].startswith("Z") else values["Name"]
 
 
 def _accepts(path: Path) -> bool:
