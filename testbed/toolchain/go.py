@@ -88,6 +88,8 @@ class GoBuild:
     """Name -> ``MODULE//PATH``: files of modules to copy beside the main package before the build."""
     extra_programs: Mapping[str, str] = field(default_factory=dict)
     """Name -> ``MODULE//PATH``: files of modules to put beside the built programs, executable."""
+    data_files: Mapping[str, str] = field(default_factory=dict)
+    """The same, not executable."""
 
     @property
     def directory(self) -> Path:
@@ -102,7 +104,8 @@ class GoBuild:
     @property
     def programs(self) -> content.Input:
         """The directory of the built programs."""
-        copied = [f"{name}={source}" for name, source in {**self.module_files, **self.extra_programs}.items()]
+        files = {**self.module_files, **self.extra_programs, **self.data_files}
+        copied = [f"{name}={source}" for name, source in files.items()]
         key = content.digest(self.directory, self.package, self.linker_flags, *copied)
         entry = f"{self.name}-{key}"
 
@@ -134,8 +137,9 @@ class GoBuild:
                 environment=go.environment,
                 timeout_seconds=3600,
             )
-            for name, source in self.extra_programs.items():
+            for name, source in {**self.extra_programs, **self.data_files}.items():
                 shutil.copyfile(_module_file(go, module, source), target / name)
+            for name in self.extra_programs:
                 (target / name).chmod(0o755)
 
 

@@ -45,7 +45,7 @@ ETCD = "3.5.16"
 DOCKER_ENGINE = Range((24, 0, 0), (100, 0, 0))
 """bookworm's 20.10 can't start privileged containers where a capability is missing."""
 GO_COMMAND = Range((1, 26, 0), (2, 0, 0))
-"""What builds by itself: the newest ``go`` line of our modules is 1.25."""
+"""What builds by itself: the newest ``go`` line of our modules is 1.26."""
 GO_COMMAND_WITH_TOOLCHAINS = Range((1, 21, 0), (2, 0, 0))
 """What can fetch :data:`GO` as a module; bookworm's 1.19 can't."""
 KIND_COMMAND = Range((0, 30, 0), (1, 0, 0))

@@ -5,18 +5,28 @@ from pathlib import Path
 
 import pytest
 
+from testbed import pid_files
 from testbed.toolchain import debian, docker_engine, go, versions
 from testbed.toolchain.programs import (
     COREDNS_BUILD,
     KIND_BUILD,
     KUBERNETES_BUILD,
+    KWOK_BUILD,
     PULUMI_BUILD,
     PULUMI_KUBERNETES_BUILD,
     PULUMI_PYTHON_BUILD,
     Program,
 )
 
-BUILDS = (COREDNS_BUILD, KIND_BUILD, KUBERNETES_BUILD, PULUMI_BUILD, PULUMI_KUBERNETES_BUILD, PULUMI_PYTHON_BUILD)
+BUILDS = (
+    COREDNS_BUILD,
+    KIND_BUILD,
+    KUBERNETES_BUILD,
+    KWOK_BUILD,
+    PULUMI_BUILD,
+    PULUMI_KUBERNETES_BUILD,
+    PULUMI_PYTHON_BUILD,
+)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +188,7 @@ def test_nothing_is_installed_when_the_programs_are_there(monkeypatch: pytest.Mo
     [("17\n", "dockerd", True), ("17", "bash", False), ("17", None, False), ("", "dockerd", False), ("x", "x", False)],
 )
 def test_a_pid_file_is_valid_only_for_its_program(text: str, name: str | None, valid: bool) -> None:
-    assert docker_engine.pid_file_is_valid(text, "dockerd", lambda _: name) is valid
+    assert pid_files.is_valid(text, "dockerd", lambda _: name) is valid
 
 
 def test_links_of_containers_are_the_ports_of_docker_s_bridges(tmp_path: Path) -> None:
