@@ -63,7 +63,7 @@ def _up(part: str) -> int:
         _print(steps.explain(failure))
         _print("\nRun the same command again to go on from there; `make testbed-status` shows what is up.")
         return 1
-    if part != "toolchain":
+    if part not in ("toolchain", "load-programs"):
         _print("")
         _print(status.summary(part))
     return 0

@@ -3,13 +3,14 @@
 import shutil
 from collections.abc import Callable
 
-from testbed import cluster, docker, process
+from testbed import cluster, docker, fake_nodes, process
 from testbed.paths import STATE
 from testbed.toolchain import docker_engine
 
 
 def down(report: Callable[[str], None]) -> None:
     """Remove everything but the caches: images and programs stay, so that the next start is quick."""
+    fake_nodes.end_process()
     if docker_engine.answers():
         cluster.remove()
         for kind, listing in (("container", ["ps", "--all"]), ("network", ["network", "ls"])):

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from testbed import cluster, directory, docker, hub, notebook, slurm, stack, storage, submission
+from testbed import cluster, directory, docker, fake_nodes, hub, notebook, slurm, stack, storage, submission
 from testbed.images import Image, table
 from testbed.images.base import BASE
 from testbed.images.kubernetes import NODE
 from testbed.steps import Step
 from testbed.toolchain import debian, docker_engine, pulumi
+from testbed.toolchain.programs import KWOK_BUILD
 
 
 def _image(image: Image, *needs: str) -> Step:
@@ -46,18 +47,22 @@ STEPS: list[Step] = [
     _step("pulumi-programs", pulumi.ensure, "kubernetes-programs"),
     _image(NODE, "kubernetes-programs"),
     _step("cluster", cluster.ensure_cluster, "network", "storage", "image-node"),
-    _step("ingress", cluster.ensure_ingress, "cluster", "image-traefik"),
+    # An interrupted load test may have left the real node closed.
+    _step("no-fake-nodes", fake_nodes.remove_leftovers, "cluster"),
+    _step("ingress", cluster.ensure_ingress, "no-fake-nodes", "image-traefik"),
     _step(
         "stack",
         stack.ensure_stack,
         *("ingress", "image-server", "image-environment", "pulumi-programs", "directory", "hub"),
     ),
+    _step("load-programs", KWOK_BUILD.programs.make),
 ]
 
 PARTS: dict[str, tuple[str, ...]] = {
-    "all": tuple(step.name for step in STEPS),
+    "all": tuple(step.name for step in STEPS if step.name != "load-programs"),
     "toolchain": ("docker", "kubernetes-programs", "pulumi-programs"),
     "slurm": ("environments", "submission", "tokens", "notebook"),
     "kubernetes": ("environments", "stack", "tokens", "notebook"),
+    "load-programs": ("load-programs",),
 }
 """What ``make testbed`` and its relatives bring up."""

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from testbed import process, steps
+from testbed import plan, process, steps
 from testbed.steps import Step
 
 
@@ -52,3 +52,14 @@ def test_select_takes_all_that_is_needed_in_the_given_order():
     assert [step.name for step in steps.select(made, ["d"])] == ["a", "c", "d"]
     with pytest.raises(KeyError):
         steps.select(made, ["x"])
+
+
+def test_only_load_tests_need_their_programs():
+    assert "load-programs" not in plan.PARTS["all"]
+    chosen = [step.name for step in steps.select(plan.STEPS, plan.PARTS["load-programs"])]
+    assert chosen == ["load-programs"]
+
+
+def test_no_part_of_the_stack_waits_for_a_node_that_a_load_test_has_closed():
+    chosen = [step.name for step in steps.select(plan.STEPS, ["stack"])]
+    assert chosen.index("cluster") < chosen.index("no-fake-nodes") < chosen.index("ingress")

@@ -1,0 +1,77 @@
+"""Fake nodes and the watch of pods: what is told to Kubernetes, and what is made of what it tells."""
+
+from testbed import fake_nodes, pod_watch
+from testbed.fake_nodes import Capacity
+from testbed.pod_watch import Event
+from testbed.toolchain.programs import KWOK_BUILD, KWOK_STAGES
+
+
+def test_a_fake_node_takes_nothing_until_it_is_told():
+    node = fake_nodes.described("fake-0", Capacity(cores=64, memory_gib=256), {"zone": "a"})
+    assert node["spec"]["taints"] == [{"key": fake_nodes.CLOSED, "effect": "NoSchedule"}]
+    assert node["metadata"]["labels"] == {"zone": "a", "kubernetes.io/hostname": "fake-0", fake_nodes.LABEL: "true"}
+
+
+def test_a_fake_node_has_what_it_is_given():
+    node = fake_nodes.described("fake-0", Capacity(cores=1.5, memory_gib=0.5, pods=3))
+    assert node["status"]["allocatable"] == {"cpu": "1.5", "memory": "0.5Gi", "pods": "3"}
+    assert node["status"]["capacity"] == node["status"]["allocatable"]
+
+
+def test_only_fake_nodes_are_managed():
+    key, value = fake_nodes.MANAGED
+    assert fake_nodes.described("fake-0", Capacity(1, 1))["metadata"]["annotations"] == {key: value}
+
+
+def test_no_selector_of_kubeadm_finds_a_fake_node():
+    labels = fake_nodes.described("fake-0", Capacity(1, 1))["metadata"]["labels"]
+    assert "kubernetes.io/os" not in labels
+
+
+def test_an_ended_pod_is_over_and_keeps_its_place():
+    pod = {
+        "metadata": {"name": "a", "resourceVersion": "7", "uid": "u"},
+        "spec": {"nodeName": "fake-0"},
+        "status": {
+            "phase": "Running",
+            "podIP": "10.244.1.1",
+            "conditions": [{"type": "Ready", "status": "True"}, {"type": "PodScheduled", "status": "True"}],
+            "containerStatuses": [{"name": "dask-worker", "ready": True, "state": {"running": {"startedAt": "now"}}}],
+        },
+    }
+    ended = fake_nodes.ended(pod)
+    assert ended["metadata"] == {"name": "a", "uid": "u"}
+    assert ended["spec"] == pod["spec"]
+    assert (ended["status"]["phase"], ended["status"]["podIP"]) == ("Succeeded", "10.244.1.1")
+    assert [condition["status"] for condition in ended["status"]["conditions"]] == ["False", "True"]
+    (container,) = ended["status"]["containerStatuses"]
+    assert container["state"] == {"terminated": {"exitCode": 0, "reason": "Completed"}}
+    assert pod["status"]["phase"] == "Running"
+
+
+def test_the_build_of_kwok_brings_its_stages():
+    assert KWOK_BUILD.data_files.keys() == KWOK_STAGES.keys()
+    assert KWOK_BUILD.data_files["pod-ready.yaml"] == "sigs.k8s.io/kwok//kustomize/stage/pod/fast/pod-ready.yaml"
+
+
+SEEN = "ADDED a\nADDED b\nMODIFIED a\nDELETED b\nADDED c\nMODIFIED c\nDEL"
+
+
+def test_a_line_counts_when_it_is_complete():
+    events = pod_watch.parsed(SEEN)
+    assert len(events) == 6
+    assert events[0] == Event("ADDED", "a")
+    assert pod_watch.parsed("") == []
+
+
+def test_pods_that_came_and_went_were_made():
+    assert pod_watch.made(pod_watch.parsed(SEEN)) == {"a", "b", "c"}
+
+
+def test_the_most_at_a_time_is_not_all_that_were():
+    assert pod_watch.most(pod_watch.parsed(SEEN)) == 2
+    assert pod_watch.most([]) == 0
+
+
+def test_a_deleted_pod_is_no_more():
+    assert pod_watch.most([Event("DELETED", "a"), Event("ADDED", "b")]) == 1
