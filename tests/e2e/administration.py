@@ -160,19 +160,29 @@ def collect(administrator: Administrator, folder: Path) -> None:
                 stream.write(f"{error}\n")
 
 
+FETCH = (
+    "import json, sys, urllib.error, urllib.request\n"
+    "address, headers = json.load(sys.stdin)\n"
+    "try:\n"
+    "    answer = urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=15)\n"
+    "except urllib.error.HTTPError as error:\n"
+    "    answer = error\n"
+    "print(json.dumps([answer.status, answer.read().decode(errors='replace')]))\n"
+)
+"""A program that is told on standard input, where nobody else sees a token, what to ask for."""
+
+
 def fetch(address: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
     """Status and text that an address answers from the notebook container's place in the network."""
-    code = (
-        "import json, sys, urllib.error, urllib.request\n"
-        "address, headers = json.load(sys.stdin)\n"
-        "try:\n"
-        "    answer = urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=15)\n"
-        "except urllib.error.HTTPError as error:\n"
-        "    answer = error\n"
-        "print(json.dumps([answer.status, answer.read().decode(errors='replace')]))\n"
-    )
-    text = docker.execute(notebook.NAME, ["python3", "-c", code], standard_input=json.dumps([address, headers or {}]))
-    status, body = json.loads(text)
+    question = json.dumps([address, headers or {}])
+    status, body = json.loads(docker.execute(notebook.NAME, ["python3", "-c", FETCH], standard_input=question))
+    return status, body
+
+
+def fetch_in_pod(pod: str, address: str, headers: dict[str, str]) -> tuple[int, str]:
+    """The same from inside a pod of the gateway."""
+    command = ("--namespace", SETTINGS.kubernetes.namespace, "exec", "--stdin", pod, "--", "python", "-c", FETCH)
+    status, body = json.loads(cluster.kubectl(*command, standard_input=json.dumps([address, headers])))
     return status, body
 
 

@@ -6,7 +6,7 @@ import queue
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +130,43 @@ def connect(workers: int = 1) -> str:
 def on_worker(kernel: Notebook, expression: str) -> Any:
     """What an expression of the kernel gives on a worker of its client."""
     return kernel.run(f"client.submit(lambda: ({expression}), pure=False).result(timeout=60)")
+
+
+def warnings_of(code: str) -> str:
+    """The code of a cell whose value are the texts of the gateway's warnings that a statement gives."""
+    return (
+        "import warnings\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        f"    {code}\n"
+        "[str(warning.message) for warning in caught if warning.category.__name__ == 'GatewayWarning']"
+    )
+
+
+@contextlib.contextmanager
+def asked_all_the_time(kernel: Notebook, question: str) -> Iterator[Callable[[], int]]:
+    """Have the notebook run a statement over and over; what is yielded tells how often, and fails for its errors."""
+    kernel.run(
+        "import threading\n"
+        "asking, asked, faults = threading.Event(), [], []\n"
+        "def ask():\n"
+        "    while not asking.is_set():\n"
+        "        try:\n"
+        f"            {question}\n"
+        "        except Exception as error:\n"
+        "            faults.append(repr(error))\n"
+        "        asked.append(None)\n"
+        "        asking.wait(0.1)\n"
+        "thread = threading.Thread(target=ask, daemon=True)\n"
+        "thread.start()"
+    )
+
+    def result() -> int:
+        kernel.run("asking.set()\nthread.join(120)")
+        assert kernel.run("faults") == []
+        return int(kernel.run("len(asked)"))
+
+    try:
+        yield result
+    finally:
+        kernel.run("asking.set()")

@@ -40,18 +40,7 @@ def bob(backend: Backend, no_leftovers: None) -> Iterator[Notebook]:
     """A notebook whose user holds nothing."""
     with Notebook("bob") as kernel:
         kernel.snippet(f"connect-{backend.value}")
-        kernel.run("import warnings")
         yield kernel
-
-
-def warnings_of(code: str) -> str:
-    """The code of a cell whose value are the texts of the warnings that a statement gives."""
-    return (
-        "with warnings.catch_warnings(record=True) as caught:\n"
-        "    warnings.simplefilter('always')\n"
-        f"    {code}\n"
-        "[str(warning.message) for warning in caught if warning.category.__name__ == 'GatewayWarning']"
-    )
 
 
 def workers(name: str) -> int:
@@ -63,17 +52,17 @@ def workers(name: str) -> int:
 @on_kubernetes
 def test_the_total_of_a_user_holds_over_all_clusters(bob: Notebook) -> None:
     first = bob.run(notebooks.new_cluster(LARGE, "first"))
-    (warning,) = bob.run(warnings_of("first.scale(10)"))
+    (warning,) = bob.run(notebooks.warnings_of("first.scale(10)"))
     assert warning.startswith(f"The cluster gets {FITTING} of the 10 workers that you asked for. You hold 1 core")
     until("the workers that fit are there", lambda: workers(first) == FITTING, seconds=30)
 
     second = bob.run(notebooks.new_cluster(LARGE, "second"))
-    (warning,) = bob.run(warnings_of("second.scale(2)"))
+    (warning,) = bob.run(notebooks.warnings_of("second.scale(2)"))
     assert warning.startswith("The cluster gets 0 of the 2 workers")
     assert first in warning
     assert (workers(first), workers(second)) == (FITTING, 0)
 
-    assert bob.run(warnings_of(f"first.scale({FITTING - 1})")) == []
+    assert bob.run(notebooks.warnings_of(f"first.scale({FITTING - 1})")) == []
     until(
         "the other cluster grows by itself", lambda: (workers(first), workers(second)) == (FITTING - 1, 1), seconds=60
     )

@@ -4,55 +4,19 @@ from collections.abc import Callable
 
 import notebooks
 import pytest
-from administration import SETTINGS, fetch, kubectl
+from administration import SETTINGS, fetch
 from notebooks import CellError, Notebook
-from prometheus_client.parser import text_string_to_metric_families
+from scraping import READERS, value, value_in
 
 from gateway import metrics
-from gateway.kubernetes import names
 from gateway.site import Backend
-from testbed import docker, process, submission
+from testbed import process
 from testbed.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-READ = "import sys, urllib.request as r; sys.stdout.write(r.urlopen(sys.argv[1], timeout=15).read().decode())"
 COUNT_SECONDS = 15
 """For the controller's news to reach the API server, or the other way round."""
-
-
-def of_pods() -> dict[str, str]:
-    address = f"http://127.0.0.1:{names.METRICS_PORT}{metrics.PATH}"
-    selector = f"app.kubernetes.io/instance={SETTINGS.kubernetes.release},{names.COMPONENT_LABEL} in (api,controller)"
-    found = kubectl("get", "pods", "--selector", selector, "--field-selector", "status.phase=Running", "-o", "name")
-    return {pod: kubectl("exec", pod, "--", "python", "-c", READ, address) for pod in found.split()}
-
-
-def of_submission_host() -> dict[str, str]:
-    address = f"http://127.0.0.1:{SETTINGS.slurm.metrics_port}{metrics.PATH}"
-    python = f"{SETTINGS.slurm.install_directory}/bin/python"
-    return {submission.CONTAINER: docker.execute(submission.CONTAINER, [python, "-c", READ, address])}
-
-
-READERS: dict[Backend, Callable[[], dict[str, str]]] = {
-    Backend.KUBERNETES: of_pods,
-    Backend.SLURM: of_submission_host,
-}
-
-
-def value_in(text: str, name: str, **labels: str) -> float:
-    """The sum of the samples that have these labels."""
-    return sum(
-        sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    )
-
-
-def value(gateway: Backend, name: str, **labels: str) -> float:
-    """The same, over all of a gateway's processes."""
-    return sum(value_in(text, name, **labels) for text in READERS[gateway]().values())
 
 
 def rises(gateway: Backend, before: float, name: str, **labels: str) -> None:

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import faults
 import notebooks
@@ -60,35 +59,6 @@ def workers_made_for(name: str) -> int:
     return len({pod for pod in found if pod.startswith(f"dask-worker-{name.rpartition('.')[2]}")})
 
 
-@contextmanager
-def asked_all_the_time(kernel: Notebook, question: str) -> Iterator[Callable[[], int]]:
-    """Have the notebook run a statement over and over; what is yielded tells how often, and fails for its errors."""
-    kernel.run(
-        "import threading\n"
-        "asking, asked, faults = threading.Event(), [], []\n"
-        "def ask():\n"
-        "    while not asking.is_set():\n"
-        "        try:\n"
-        f"            {question}\n"
-        "        except Exception as error:\n"
-        "            faults.append(repr(error))\n"
-        "        asked.append(None)\n"
-        "        asking.wait(0.1)\n"
-        "thread = threading.Thread(target=ask, daemon=True)\n"
-        "thread.start()"
-    )
-
-    def result() -> int:
-        kernel.run("asking.set()\nthread.join(120)")
-        assert kernel.run("faults") == []
-        return int(kernel.run("len(asked)"))
-
-    try:
-        yield result
-    finally:
-        kernel.run("asking.set()")
-
-
 @on_kubernetes
 def test_a_computation_goes_on(
     open_notebook: Callable[[str], Notebook], administrator: Administrator, backend: Backend
@@ -114,7 +84,7 @@ def test_a_computation_goes_on(
     before = pods(of_cluster(name))
     assert len(before) == 3
 
-    with asked_all_the_time(kernel, "gateway.get_cluster(cluster.name), gateway.list_clusters()") as asked:
+    with notebooks.asked_all_the_time(kernel, "gateway.get_cluster(cluster.name), gateway.list_clusters()") as asked:
         restart_all()
         assert asked() > 50
     assert not kernel.run("result.done()")
@@ -149,7 +119,7 @@ def test_clusters_start_and_end(
         "    made.shutdown()\n"
         "kept = []"
     )
-    with asked_all_the_time(kernel, "once()") as asked:
+    with notebooks.asked_all_the_time(kernel, "once()") as asked:
         restart_all()
         assert asked() > 1
     until("none is listed", lambda: kernel.run("gateway.list_clusters()") == [], seconds=30)
