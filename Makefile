@@ -29,13 +29,16 @@ toolchain: .venv/ready ## Docker, kind, kubectl, Pulumi: find, install or build 
 	@.venv/bin/python -m testbed up toolchain
 
 ##@ Tests
-.PHONY: test unit e2e lint
+.PHONY: test unit e2e load lint
 test: lint testbed ## Lint, types, unit tests, then the testbed and the end-to-end suite
-	@HOSTILE_EXAMPLES=3000 .venv/bin/python -m pytest tests
+	@HOSTILE_EXAMPLES=3000 .venv/bin/python -m pytest -m "not load" tests
 unit: .venv/ready ## Tests without network and Docker
 	@.venv/bin/python -m pytest -m "not e2e" tests
 e2e: testbed ## The end-to-end suite on both back ends
-	@.venv/bin/python -m pytest -m e2e tests
+	@.venv/bin/python -m pytest -m "e2e and not load" tests
+load: testbed ## Many workers, users and clusters at once; its length keeps it out of `make test`
+	@.venv/bin/python -m testbed up load-programs
+	@.venv/bin/python -m pytest -m load tests
 lint: .venv/ready ## ruff, mypy, ansible-lint, site files, JSON schema
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check --quiet .
