@@ -1,16 +1,19 @@
 """Which pods there were, and how many at the same time: a watch misses none, however short they live."""
 
 import contextlib
+import json
 import subprocess
-import tempfile
+import threading
+import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from testbed.paths import KUBECONFIG
 from testbed.toolchain.programs import KUBECTL
 
-LINE = '{.type} {.object.metadata.name}{"\\n"}'
-SECONDS_TO_END = 10
+TURN_SECONDS = 10
+"""After which Kubernetes ends a watch, to be begun again."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,6 @@ class Event:
     kind: str
     """``ADDED``, ``MODIFIED`` or ``DELETED``."""
     pod: str
-
-
-def parsed(text: str) -> list[Event]:
-    """The events of what kubectl has printed so far; a line that is not complete yet does not count."""
-    return [Event(*line.split()) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def made(events: Sequence[Event]) -> set[str]:
@@ -44,28 +42,73 @@ def most(events: Sequence[Event]) -> int:
 
 @contextlib.contextmanager
 def watched(namespace: str, selector: str) -> Iterator[Callable[[], list[Event]]]:
-    """Watch pods while the context lasts; what is yielded tells all events so far.
+    """Watch pods, of which there are none yet, while the context lasts; what is yielded tells all events so far.
 
-    It raises ``RuntimeError`` when the watch has ended by itself: events may be missing then.
+    It raises ``RuntimeError`` when events may be missing.
     """
-    command = (
-        *(KUBECTL.ensure(), "--kubeconfig", KUBECONFIG, "--namespace", namespace, "get", "pods"),
-        *("--selector", selector, "--watch", "--output-watch-events", "--output", f"jsonpath={LINE}"),
-    )
-    with (
-        tempfile.NamedTemporaryFile("r") as output,
-        open(output.name, "w") as stream,  # noqa: PTH123 - two positions in one file
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream) as watch,
-    ):
+    query = urllib.parse.urlencode({"labelSelector": selector})
+    watch = Watch(f"/api/v1/namespaces/{namespace}/pods?{query}")
+    thread = threading.Thread(target=watch.follow)
+    thread.start()
+    try:
+        yield watch.events
+    finally:
+        watch.end()
+        thread.join()
 
-        def events() -> list[Event]:
-            if watch.poll() is not None:
-                raise RuntimeError(f"the watch of {selector} has ended with code {watch.returncode}")
-            output.seek(0)
-            return parsed(output.read())
 
-        try:
-            yield events
-        finally:
-            watch.terminate()
-            watch.wait(timeout=SECONDS_TO_END)
+class Watch:
+    """Goes on where it was when Kubernetes ends it, as it does with readers that seem slow to it."""
+
+    def __init__(self, path: str) -> None:
+        """Begin at the present state of the pods under a path of the API, which has a query."""
+        self._path = path
+        self._version: str = _version_of(path)
+        self._events: list[Event] = []
+        self._ending = threading.Event()
+        self._fault: str | None = None
+
+    def follow(self) -> None:
+        """Take events until the end."""
+        while not self._ending.is_set():
+            with _answering(
+                f"{self._path}&watch=1&timeoutSeconds={TURN_SECONDS}&resourceVersion={self._version}"
+            ) as lines:
+                for line in lines:
+                    self.take(line)
+
+    def take(self, line: bytes) -> None:
+        """Take a line of a watch; one that is not complete comes again."""
+        if not line.endswith(b"\n"):
+            return
+        news = json.loads(line)
+        if news["type"] == "ERROR":
+            self._fault = news["object"]["message"]
+            self.end()
+            return
+        metadata = news["object"]["metadata"]
+        self._version = metadata["resourceVersion"]
+        self._events.append(Event(news["type"], metadata["name"]))
+
+    def events(self) -> list[Event]:
+        """All events so far. Raises ``RuntimeError`` when some may be missing."""
+        if self._fault is not None:
+            raise RuntimeError(f"the watch of {self._path} has ended: {self._fault}")
+        return list(self._events)
+
+    def end(self) -> None:
+        """Take no more events than those of this turn."""
+        self._ending.set()
+
+
+def _version_of(path: str) -> str:
+    with _answering(path) as answer:
+        return str(json.load(answer)["metadata"]["resourceVersion"])
+
+
+@contextlib.contextmanager
+def _answering(path: str) -> Iterator[IO[bytes]]:
+    command = (KUBECTL.ensure(), "--kubeconfig", KUBECONFIG, "get", "--raw", path)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        yield running.stdout

@@ -4,7 +4,6 @@ Workers are pods on fake nodes: all but their processes is real. They never regi
 none to close, and says no more of a wish than its number; who makes, counts and removes pods is the controller.
 """
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +12,9 @@ from typing import Any
 import faults
 import notebooks
 import pytest
-import scraping
 from administration import SETTINGS, Administrator, fetch_in_pod, kubectl, of_cluster
 from dask_gateway_server.backends.kubernetes.utils import parse_k8s_timestamp
+from load import GONE_SECONDS, late_wakes, no_orphans
 from notebooks import Notebook
 
 from gateway.kubernetes import holdings, names
@@ -44,15 +43,8 @@ FITTING = fitting(TOTAL - SCHEDULER, WORKER, TOO_MANY)
 """How many workers the total leaves room for."""
 NODES, CAPACITY = 10, fake_nodes.Capacity(cores=64, memory_gib=256)
 """More than the total: what bounds a user is the gateway."""
-LAG_SECONDS = 2.5
-"""The first bound of the histogram (gateway/metrics.py) above the 2 s that probes and lease wait for an answer
-(infra/workload.py, gateway/kubernetes/lease.py): a process whose loop is blocked for longer fails both. On two cores
-with ten times as much to do, a burst of creations was seen to take half a second to one.
-"""
 MADE_SECONDS = 180
 """The controller asks for 50 pods a second; then nodes and controller tell of each several times, on two cores."""
-GONE_SECONDS = 300
-"""Kubernetes' garbage collector removes what a scheduler owned, 20 requests a second."""
 QUIET_SECONDS = 10
 """In which the controller learns of a wish, and would make what is too much."""
 
@@ -62,26 +54,6 @@ def room(no_leftovers: None) -> Iterator[None]:
     """Fake nodes; to be asked for before notebooks, so that their clusters end first."""
     with fake_nodes.added("fake", NODES, CAPACITY):
         yield
-
-
-def orphans(administrator: Administrator, before: set[str]) -> set[str]:
-    """What there is now and was not before, without the records of clusters that are over."""
-    return {name for name in administrator.everything() - before if not name.startswith("daskcluster.")}
-
-
-def no_orphans(administrator: Administrator, before: set[str]) -> None:
-    with contextlib.suppress(TimeoutError):
-        until("nothing is left", lambda: not orphans(administrator, before), seconds=GONE_SECONDS)
-    assert orphans(administrator, before) == set()
-
-
-def late_wakes() -> dict[str, float]:
-    """Process of the gateway -> how often its event loop was late by more than the bound."""
-    name = "dask_gateway_event_loop_lag_seconds"
-    return {
-        pod: scraping.value_in(text, f"{name}_count") - scraping.value_in(text, f"{name}_bucket", le=str(LAG_SECONDS))
-        for pod, text in scraping.of_pods().items()
-    }
 
 
 def workers(name: str) -> list[dict[str, Any]]:
@@ -110,7 +82,7 @@ def test_workers_up_to_the_total_and_no_more(
 ) -> None:
     assert (SCHEDULER + WORKER * FITTING).millicores == TOTAL.millicores
     assert FITTING > WANTED
-    before, late = administrator.everything(), late_wakes()
+    before, late = administrator.everything(), late_wakes(Backend.KUBERNETES)
     bob, alice, other = (open_notebook(person) for person in ("bob", "alice", "alice"))
     sizes = {"worker_cores": CORES, "worker_memory": MEMORY_GIB}
     name = bob.run(notebooks.new_cluster({"pixi_project": notebooks.PIXI_PROJECT, **sizes}))
@@ -158,7 +130,7 @@ def test_workers_up_to_the_total_and_no_more(
         assert asked() > 50
     no_orphans(administrator, before)
     assert administrator.pieces(name) == set()
-    assert late_wakes() == late
+    assert late_wakes(Backend.KUBERNETES) == late
 
 
 def held(name: str) -> Amount:

@@ -1,5 +1,9 @@
 """Fake nodes and the watch of pods: what is told to Kubernetes, and what is made of what it tells."""
 
+import json
+
+import pytest
+
 from testbed import fake_nodes, pod_watch
 from testbed.fake_nodes import Capacity
 from testbed.pod_watch import Event
@@ -54,24 +58,41 @@ def test_the_build_of_kwok_brings_its_stages():
     assert KWOK_BUILD.data_files["pod-ready.yaml"] == "sigs.k8s.io/kwok//kustomize/stage/pod/fast/pod-ready.yaml"
 
 
-SEEN = "ADDED a\nADDED b\nMODIFIED a\nDELETED b\nADDED c\nMODIFIED c\nDEL"
-
-
-def test_a_line_counts_when_it_is_complete():
-    events = pod_watch.parsed(SEEN)
-    assert len(events) == 6
-    assert events[0] == Event("ADDED", "a")
-    assert pod_watch.parsed("") == []
+SEEN = [Event(*news.split()) for news in ("ADDED a", "ADDED b", "MODIFIED a", "DELETED b", "ADDED c", "MODIFIED c")]
 
 
 def test_pods_that_came_and_went_were_made():
-    assert pod_watch.made(pod_watch.parsed(SEEN)) == {"a", "b", "c"}
+    assert pod_watch.made(SEEN) == {"a", "b", "c"}
 
 
 def test_the_most_at_a_time_is_not_all_that_were():
-    assert pod_watch.most(pod_watch.parsed(SEEN)) == 2
+    assert pod_watch.most(SEEN) == 2
     assert pod_watch.most([]) == 0
 
 
 def test_a_deleted_pod_is_no_more():
     assert pod_watch.most([Event("DELETED", "a"), Event("ADDED", "b")]) == 1
+
+
+@pytest.fixture
+def watch(monkeypatch):
+    monkeypatch.setattr(pod_watch, "_version_of", lambda path: "1")
+    return pod_watch.Watch("/api/v1/namespaces/cms/pods?")
+
+
+def line(kind, **of):
+    return json.dumps({"type": kind, "object": of}).encode()
+
+
+def test_a_line_that_is_not_complete_comes_again(watch):
+    news = line("ADDED", metadata={"name": "a", "resourceVersion": "2"})
+    watch.take(news)
+    assert watch.events() == []
+    watch.take(news + b"\n")
+    assert watch.events() == [Event("ADDED", "a")]
+
+
+def test_events_that_kubernetes_has_forgotten_are_told(watch):
+    watch.take(line("ERROR", message="too old resource version") + b"\n")
+    with pytest.raises(RuntimeError, match="too old"):
+        watch.events()
