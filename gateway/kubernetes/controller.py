@@ -400,8 +400,10 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
 
     async def _lead_to(self, cluster: Mapping[str, Any], scheduler: Mapping[str, Any], status: dict[str, Any]) -> None:
         """Have the Service and the routes of a scheduler, whose names the status notes."""
+        if "service" not in status:
+            # First, because proxies complain about routes to what is not there.
+            status["service"] = await self.create_service_if_not_exists(cluster, scheduler)
         makers = {
-            "service": self.create_service_if_not_exists,
             "ingressroute": self.create_ingressroute_if_not_exists,
             "ingressroutetcp": self.create_ingressroutetcp_if_not_exists,
         }

@@ -11,7 +11,6 @@ from typing import Any
 
 from aiohttp import web
 from dask_gateway_server.backends.db_base import Cluster, JobStatus, Worker
-from dask_gateway_server.backends.db_base import clusters as clusters_table
 from dask_gateway_server.backends.jobqueue import slurm
 from dask_gateway_server.traitlets import Type
 from dask_gateway_server.utils import timestamp
@@ -24,7 +23,7 @@ from gateway.ends import EndCause, StartFailure
 from gateway.errors import Refusal
 from gateway.options import ClusterRequest
 from gateway.site import Backend, JobPlacement
-from gateway.slurm import commands, holdings, jobs, launcher, submission
+from gateway.slurm import commands, holdings, jobs, launcher, records, submission
 from gateway.slurm.config import cluster_config
 from gateway.slurm.imports import ImportChecks
 
@@ -220,7 +219,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
 
         Upstream forgets a job that it could not cancel (not reported).
         """
-        if cluster.status > JobStatus.CREATED:
+        if cluster.status > JobStatus.CREATED or cluster.state:
             await self.do_stop_cluster(cluster)
             self.db.update_cluster(cluster, state=GONE)
         await super()._cluster_to_stopped(cluster)
@@ -235,8 +234,8 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         if cluster.worker_start_failure_count >= self.worker_start_failure_limit:
             await super()._check_cluster_scale(cluster)
             return
-        for _ in range(holdings.grant(self.site.slurm.user_total, self._clusters_of(cluster.username), cluster)):
-            self.db.create_worker(cluster)
+        grant = holdings.grant(self.site.slurm.user_total, self._clusters_of(cluster.username), cluster)
+        records.create_workers(self.db, cluster, grant)
         waiting = [
             worker
             for worker in cluster.workers.values()
@@ -247,8 +246,8 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
 
     def _clusters_of(self, username: str) -> list[Cluster]:
         """A user's clusters, with those that still end."""
-        records = self.db.username_to_clusters.get(username, {}).values()
-        return [cluster for cluster in records if cluster.status < JobStatus.STOPPED]
+        known = self.db.username_to_clusters.get(username, {}).values()
+        return [cluster for cluster in known if cluster.status < JobStatus.STOPPED]
 
     def _held_of_total(self, username: str) -> tuple[dict[str, quota.Amount], quota.Amount] | None:
         """What the user's clusters hold, and what they may hold together; None where the site bounds no user."""
@@ -287,7 +286,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         config = cluster.config
         self._submitting.add(cluster.name)
         try:
-            number = await self._submit(
+            job = self._job(
                 cluster,
                 self.site.slurm.worker_jobs,
                 WORKER_LOG,
@@ -296,6 +295,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
                 cores=config.worker_cores,
                 memory=config.worker_memory,
             )
+            number = await self._submit(cluster, job)
             # One that is to end by now is on its way there as any other that was submitted.
             self.db.update_workers(
                 [
@@ -366,13 +366,18 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         prepared = await self.prepare(user, cluster_options)
         self._check_room(user, prepared)
         cluster = self.db.create_cluster(user.name, prepared.options, prepared.config.to_dict())
+        self._submitting.add(cluster.name)
         try:
-            files = self._files(cluster, prepared.request)
-            answer = await self._act(cluster, "prepare", plan=cluster.config.plan, files=files)
+            files, job = self._files(cluster, prepared.request), self._scheduler_job(cluster)
+            answer = await self._act(cluster, "start", plan=cluster.config.plan, files=files, job=job)
+            if "job" in answer:
+                self.db.update_cluster(cluster, state={"job_id": answer["job"]})
         except BaseException as error:
             metrics.count(self.kind, failure_of_error(error))
-            self._forget(cluster)
+            records.forget(self.db, cluster)
             raise self._explained(cluster, error) from error
+        finally:
+            self._submitting.discard(cluster.name)
         self.log.info("Created cluster %s for user %s", cluster.name, user.name)
         self.queue.put(cluster)
         try:
@@ -417,14 +422,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             # Its record stays, and with it the attempts to end it.
             self.log.error("Cluster %s of %s is refused and not gone: %r", cluster.name, cluster.username, error)
         else:
-            self._forget(cluster)
-
-    def _forget(self, cluster: Cluster) -> None:
-        """Keep no record of a cluster of which nothing else is left."""
-        with self.db.db.begin() as connection:
-            connection.execute(clusters_table.delete().where(clusters_table.c.id == cluster.id))
-        del self.db.id_to_cluster[cluster.id], self.db.name_to_cluster[cluster.name]
-        self.db.username_to_clusters[cluster.username].pop(cluster.name)
+            records.forget(self.db, cluster)
 
     async def _act(self, cluster: Cluster, action: str, **arguments: Any) -> dict[str, Any]:
         """Have the launcher do something as the cluster's user; see :meth:`_act_as`."""
@@ -479,19 +477,13 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
     """A cluster's end cancels the jobs of its workers too."""
 
     async def do_start_cluster(self, cluster: Cluster) -> AsyncIterator[dict[str, Any]]:
-        """Submit the scheduler's job; yields the state to remember."""
-        config = cluster.config
+        """Submit the scheduler's job, if SLURM has not taken it at once; yields the state to remember."""
+        if "job_id" in cluster.state:
+            yield cluster.state
+            return
         self._submitting.add(cluster.name)
         try:
-            number = await self._submit(
-                cluster,
-                self.site.slurm.scheduler_jobs,
-                SCHEDULER_LOG.format(cluster.name),
-                self.get_scheduler_command(cluster),
-                cores=config.scheduler_cores,
-                memory=config.scheduler_memory,
-            )
-            yield {"job_id": number}
+            yield {"job_id": await self._submit(cluster, self._scheduler_job(cluster))}
         except LauncherError as error:
             self._reasons[cluster.name] = f"SLURM did not take the scheduler's job: {error}. Try again later."
             self.causes[cluster.name] = StartFailure.LAUNCHER
@@ -499,7 +491,17 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         finally:
             self._submitting.discard(cluster.name)
 
-    async def _submit(
+    def _scheduler_job(self, cluster: Cluster) -> dict[str, Any]:
+        return self._job(
+            cluster,
+            self.site.slurm.scheduler_jobs,
+            SCHEDULER_LOG.format(cluster.name),
+            self.get_scheduler_command(cluster),
+            cores=cluster.config.scheduler_cores,
+            memory=cluster.config.scheduler_memory,
+        )
+
+    def _job(
         self,
         cluster: Cluster,
         placement: JobPlacement,
@@ -509,8 +511,8 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         cores: int,
         memory: int,
         names: Sequence[str] = (),
-    ) -> str:
-        """Submit a job, or an array of one for each name; returns its number."""
+    ) -> dict[str, Any]:
+        """What the launcher has to know of a job, or of an array of one for each name."""
         folder = self.get_staging_directory(cluster)
         plan = preflight.decoded(cluster.config.plan)._replace(variables=f"{folder}/{launcher.VARIABLES}")
         # Isolated, because nothing of the user's may change what runs before their variables are there.
@@ -523,14 +525,16 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             memory_bytes=memory,
             lifetime_seconds=cluster.config.lifetime_seconds,
         )
-        answer = await self._act(
-            cluster,
-            "submit",
-            log=log,
-            script=submission.script(placement, words, names),
-            options=options | (submission.array(len(names)) if names else {}),
-        )
-        self.log.info("Job %s submitted for %s of cluster %s", answer["job"], log, cluster.name)
+        return {
+            "log": log,
+            "script": submission.script(placement, words, names),
+            "options": options | (submission.array(len(names)) if names else {}),
+        }
+
+    async def _submit(self, cluster: Cluster, job: Mapping[str, Any]) -> str:
+        """Submit a job of a prepared cluster; returns its number."""
+        answer = await self._act(cluster, "submit", **job)
+        self.log.info("Job %s submitted for %s of cluster %s", answer["job"], job["log"], cluster.name)
         return str(answer["job"])
 
     async def do_stop_cluster(self, cluster: Cluster) -> None:

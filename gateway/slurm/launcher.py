@@ -106,11 +106,22 @@ def checked_user(limits: Limits, request: Mapping[str, Any]) -> User:
     return User(name, Path(limits.staging_directory.format(username=name)))
 
 
-def prepare(limits: Limits, user: User, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the environment and make the cluster's folder; answers with ``state``, of the environment.
+def start(limits: Limits, user: User, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Prepare a cluster and submit its scheduler's ``job``, in one call, because a call costs more than what it does.
 
-    Raises :class:`preflight.RefusedError`.
+    Answers with ``state``, of the environment, and with ``job`` as :func:`submit` does, unless SLURM does not take it:
+    then the cluster is prepared, and the job can be submitted later. Raises :class:`preflight.RefusedError`.
     """
+    state = _prepare(limits, user, request)
+    try:
+        submitted = submit(limits, user, {**request["job"], "cluster": request["cluster"]})
+    except (RequestError, OSError, subprocess.TimeoutExpired):
+        submitted = {}
+    return {"state": state, **submitted}
+
+
+def _prepare(limits: Limits, user: User, request: Mapping[str, Any]) -> list[int]:
+    """Check the environment and make the cluster's folder; returns the environment's state."""
     plan = preflight.decoded(request["plan"])
     files = {name: base64.b64decode(content) for name, content in request["files"].items()}
     if not all(FILE_NAME.fullmatch(name) for name in files):
@@ -130,7 +141,7 @@ def prepare(limits: Limits, user: User, request: Mapping[str, Any]) -> dict[str,
     except BaseException:
         discard(limits, user, request)
         raise
-    return {"state": _state_of(Path(plan.prefix))}
+    return _state_of(Path(plan.prefix))
 
 
 def _state_of(environment: Path) -> list[int]:
@@ -245,7 +256,7 @@ def _ended(command: Sequence[str], standard_input: str = "") -> subprocess.Compl
 
 
 ACTIONS: dict[str, Callable[[Limits, User, Mapping[str, Any]], dict[str, Any]]] = {
-    "prepare": prepare,
+    "start": start,
     "imports": imports,
     "submit": submit,
     "cancel": cancel,

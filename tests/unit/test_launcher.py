@@ -22,6 +22,8 @@ CLUSTER = "0123456789abcdef" * 2
 LOG = "dask-worker-%A_%a.log"
 UID, GID = 20001, 20000
 CANARY = "f3b1c0ffee"
+JOB = {"options": {"mem": "4096M", "job-name": "dask-gateway"}, "log": LOG, "script": "#!/bin/sh\n"}
+NO_JOB = {**JOB, "options": {"unknown": ""}}
 
 RECORDING = """\
 #!/bin/sh
@@ -95,11 +97,14 @@ class Setting:
         return fake_environments.plan(self.path, self.conda).encoded()
 
     def prepare(self, **changed):
-        return self.answer("prepare", **{"plan": self.plan(), "files": self.files(), **changed})
+        """Start a cluster whose scheduler's job is not taken."""
+        return self.start(**{"job": NO_JOB, **changed})
+
+    def start(self, **changed):
+        return self.answer("start", **{"plan": self.plan(), "files": self.files(), "job": JOB, **changed})
 
     def submit(self, **changed):
-        arguments = {"options": {"mem": "4096M", "job-name": "dask-gateway"}, "log": LOG, "script": "#!/bin/sh\n"}
-        return self.answer("submit", **{**arguments, **changed})
+        return self.answer("submit", **{**JOB, **changed})
 
     def cancel(self, *, jobs=("4711",), remove=True, **changed):
         return self.answer("cancel", **{"jobs": list(jobs), "remove": remove, **changed})
@@ -125,11 +130,11 @@ def setting(tmp_path, monkeypatch):
         "[]",
         "null",
         "5",
-        '"prepare"',
+        '"start"',
         "{}",
         '{"action": "shell"}',
         '{"action": null}',
-        '{"action": ["prepare"]}',
+        '{"action": ["start"]}',
         '{"action": "checked_user"}',
         '{"action": "cancel"}',
         "\0",
@@ -280,6 +285,25 @@ def test_imports_are_those_of_the_environment(setting):
 
 
 @pytest.mark.weakness(10, 32, 33)
+def test_a_cluster_starts_with_its_schedulers_job(setting):
+    assert setting.start() == {"ok": True, "state": [], "job": "4711"}
+    assert setting.called("sbatch").arguments[3] == f"--chdir={setting.folder}"
+
+
+@pytest.mark.parametrize("end", ["echo 'sbatch: error: slurmctld is away' >&2; exit 1", "echo Submitted"])
+def test_a_cluster_is_prepared_though_its_job_is_not_taken(setting, end):
+    setting.command("sbatch", end)
+    assert setting.start() == {"ok": True, "state": []}
+    setting.command("sbatch", "echo '4711;hammer'")
+    assert setting.submit() == {"ok": True, "job": "4711"}
+
+
+def test_no_job_of_a_refused_environment_is_submitted(setting):
+    setting.conda = setting.path / "absent"
+    assert "refusal" in setting.start()
+    assert setting.called("sbatch") is None
+
+
 def test_sbatch_knows_nothing_of_the_user_but_the_script(setting, monkeypatch):
     monkeypatch.setenv("LD_PRELOAD_CANARY", CANARY)
     setting.prepare()

@@ -242,7 +242,7 @@ class TestSlurm:
         with counted(Backend.SLURM, StartFailure.JOB_ENDED):
             await self.closing(backend)
 
-    @pytest.mark.parametrize("action", ["prepare", "imports"])
+    @pytest.mark.parametrize("action", ["start", "imports"])
     @pytest.mark.parametrize(
         ("error", "cause"),
         [

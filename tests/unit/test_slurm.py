@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
+from cryptography.fernet import Fernet
 from dask_gateway_server.backends.db_base import Cluster, DataManager, JobStatus
 from dask_gateway_server.backends.jobqueue import slurm
 from dask_gateway_server.models import User
@@ -22,7 +23,7 @@ from gateway.errors import Refusal
 from gateway.options import GIB, ClusterRequest
 from gateway.site import UserTotal
 from gateway.slurm import backend as slurm_backend
-from gateway.slurm import jobs
+from gateway.slurm import jobs, records
 from gateway.slurm.__main__ import SlurmGateway, main
 from gateway.slurm.backend import GONE, FacilitySlurmBackend, FacilitySlurmClusterConfig, LauncherError, read_answer
 from gateway.slurm.commands import CommandError
@@ -54,7 +55,7 @@ def backend(testbed_site):
 @pytest.fixture
 def launcher(backend, monkeypatch):
     """What the launcher was asked for; it answers by ``answers``, else that all is well."""
-    asked, answers = [], {"prepare": {"state": []}}
+    asked, answers = [], {"start": {"state": [], "job": "7"}}
 
     async def act(owner, action, **arguments):
         asked.append({"action": action, "cluster": owner.cluster, **arguments})
@@ -262,7 +263,7 @@ OPTIONS = {"conda_env": "/depot/cms/users/alice/c", "env": {"MINE": CANARY}}
 
 async def test_a_good_request_is_prepared_queued_and_seen_to_import(running, launcher, alice):
     name = await running.start_cluster(alice, OPTIONS)
-    assert [asked["action"] for asked in launcher.asked] == ["prepare", "imports"]
+    assert [asked["action"] for asked in launcher.asked] == ["start", "imports"]
     assert [cluster.name for cluster in running.queue.clusters] == [name]
     cluster = running.db.get_cluster(name)
     assert (cluster.config.uid, cluster.config.gid) == (20001, 20000)
@@ -270,29 +271,65 @@ async def test_a_good_request_is_prepared_queued_and_seen_to_import(running, lau
     assert CANARY not in json.dumps([cluster.options, dict(cluster.config)], default=str)
 
 
+async def test_the_schedulers_job_is_remembered_at_once_and_not_submitted_again(running, launcher, alice):
+    cluster = running.db.get_cluster(await running.start_cluster(alice, OPTIONS))
+    assert cluster.state == {"job_id": "7"}
+    assert [state async for state in running.do_start_cluster(cluster)] == [{"job_id": "7"}]
+    assert "submit" not in [asked["action"] for asked in launcher.asked]
+
+
+async def test_a_job_that_slurm_did_not_take_at_once_is_submitted_again(running, launcher, alice):
+    launcher.answers["start"] = {"state": []}
+    cluster = running.db.get_cluster(await running.start_cluster(alice, OPTIONS))
+    assert [state async for state in running.do_start_cluster(cluster)] == [{"job_id": "7"}]
+    started, submitted = (next(a for a in launcher.asked if a["action"] == action) for action in ("start", "submit"))
+    assert started["job"] == {name: submitted[name] for name in ("log", "script", "options")}
+
+
+async def test_a_cluster_that_is_stopped_before_it_is_looked_at_loses_its_job(running, launcher, alice):
+    running.proxy = Proxy()
+    cluster = running.db.get_cluster(await running.start_cluster(alice, OPTIONS))
+    assert cluster.status == JobStatus.CREATED
+    await running._cluster_to_stopped(cluster)
+    (cancelled,) = [asked for asked in launcher.asked if asked["action"] == "cancel"]
+    assert (cancelled["jobs"], cancelled["remove"]) == (["7"], True)
+
+
+async def test_a_job_is_no_orphan_while_its_cluster_starts(running, launcher, alice, monkeypatch):
+    act, seen = running._act, []
+
+    async def watched(cluster, action, **arguments):
+        seen.append((action, cluster.name in running._submitting))
+        return await act(cluster, action, **arguments)
+
+    monkeypatch.setattr(running, "_act", watched)
+    await running.start_cluster(alice, OPTIONS)
+    assert seen == [("start", True), ("imports", False)]
+
+
 async def test_an_environment_is_imported_once_for_each_of_its_states(running, launcher, alice):
-    launcher.answers["prepare"] = {"ok": True, "state": [1]}
+    launcher.answers["start"] = {"state": [1]}
     await asyncio.gather(*(running.start_cluster(alice, OPTIONS) for _ in range(3)))
     await running.start_cluster(alice, {**OPTIONS, "env": {"PYTHONPATH": "/depot/cms/users/alice/lib"}})
-    launcher.answers["prepare"] = {"ok": True, "state": [2]}
+    launcher.answers["start"] = {"state": [2]}
     await running.start_cluster(alice, OPTIONS)
     asked = [asked["action"] for asked in launcher.asked]
-    assert (asked.count("prepare"), asked.count("imports")) == (5, 3)
+    assert (asked.count("start"), asked.count("imports")) == (5, 3)
 
 
-@pytest.mark.parametrize("action", ["prepare", "imports"])
+@pytest.mark.parametrize("action", ["start", "imports"])
 @pytest.mark.parametrize("error", [Refusal("no"), LauncherError("broken"), OSError("no sudo")], ids=str)
 async def test_nothing_is_left_of_a_refused_cluster(running, launcher, alice, action, error):
     launcher.answers[action] = error
     with pytest.raises((Refusal, OSError), match=str(error)):
         await running.start_cluster(alice, OPTIONS)
     asked = [asked["action"] for asked in launcher.asked]
-    assert asked == (["prepare"] if action == "prepare" else ["prepare", "imports", "discard"])
+    assert asked == (["start"] if action == "start" else ["start", "imports", "discard"])
     assert running.db.name_to_cluster == running.db.id_to_cluster == {}
     assert not running.db.username_to_clusters["alice"]
     assert all(cluster.target == JobStatus.FAILED for cluster in running.queue.clusters)
     with running.db.db.begin() as connection:
-        assert connection.execute(slurm_backend.clusters_table.select()).fetchall() == []
+        assert connection.execute(records.clusters_table.select()).fetchall() == []
 
 
 SECOND, HOUR, DAY = 1000, 3600 * 1000, 86400 * 1000
@@ -499,6 +536,22 @@ async def test_upstream_gives_a_cluster_up_that_slurm_takes_no_workers_of_for_a_
         await slurm.SlurmBackend._worker_to_submitted(running, worker)
     await slurm.SlurmBackend._check_cluster_scale(running, cluster)
     assert cluster.target == JobStatus.FAILED
+
+
+async def test_workers_made_at_once_are_as_upstream_makes_them(running, testbed_site, tmp_path):
+    database = {"url": f"sqlite:///{tmp_path}/records.sqlite", "encrypt_keys": [Fernet.generate_key()]}
+    running.db = DataManager(**database)
+    cluster = cluster_in(running, testbed_site, status=JobStatus.RUNNING, count=3)
+    upstreams = running.db.create_worker(cluster)
+    records.create_workers(running.db, cluster, 2)
+    known = dict(cluster.workers)
+    assert len(known) == 3
+    stored = DataManager(**database).id_to_cluster[cluster.id].workers
+    assert stored.keys() == known.keys()
+    kept = ("status", "target", "state", "close_expected")
+    for worker in [*known.values(), *stored.values()]:
+        assert [getattr(worker, name) for name in kept] == [getattr(upstreams, name) for name in kept]
+        assert worker.start_time is not None
 
 
 @pytest.mark.parametrize(("kind", "count"), [(FacilitySlurmBackend, 1), (slurm.SlurmBackend, 5)])
@@ -716,7 +769,7 @@ async def test_users_act_by_sudo_without_a_shell_and_without_variables(backend, 
 def test_answers_of_the_launcher():
     assert read_answer("submit", b'{"ok": true, "job": "7"}', b"") == {"ok": True, "job": "7"}
     with pytest.raises(Refusal, match="no pixi"):
-        read_answer("prepare", b'{"ok": false, "refusal": "no pixi.toml"}', b"")
+        read_answer("start", b'{"ok": false, "refusal": "no pixi.toml"}', b"")
     with pytest.raises(LauncherError, match="'submit' failed: sbatch ended"):
         read_answer("submit", b'{"ok": false, "error": "sbatch ended"}', b"")
     with pytest.raises(LauncherError, match="did not answer to 'submit': sudo: a password"):
