@@ -16,11 +16,10 @@ from gateway.site import AccountSource, Site
 from infra.exposure import DO_NOT_WAIT
 from infra.proxy import Proxy
 from infra.quantities import Amounts
-from infra.workload import Mount, Workload, WorkloadArgs
+from infra.workload import SECRET_MODE, Mount, Workload, WorkloadArgs
 
 PYTHON_RESOURCES = Amounts(cores=0.1, cores_limit=2, memory_gib=0.25, memory_limit_gib=2)
 """Of API server and controller each: idle they need next to nothing, hundreds of clusters at once much."""
-SECRET_MODE = 0o440
 SCRAPED = {
     "prometheus.io/scrape": "true",
     "prometheus.io/port": str(names.METRICS_PORT),

@@ -1,21 +1,27 @@
 """The gateway's own proxy: Traefik carries clients to schedulers by SNI, and serves API and dashboards."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
+import yaml
 from pulumi_kubernetes.apiextensions import CustomResource
+from pulumi_kubernetes.core.v1 import Secret
 
 from gateway.kubernetes import names
 from gateway.site import KubernetesGateway
+from gateway.tls import new_keypair
 from infra.exposure import ExposedService, ServiceArgs, ingress
 from infra.quantities import Amounts
-from infra.workload import Workload, WorkloadArgs
+from infra.workload import SECRET_MODE, Mount, Workload, WorkloadArgs
 
 RESOURCES = Amounts(cores=0.1, cores_limit=2, memory_gib=0.125, memory_limit_gib=2)
 WEB_CONTAINER_PORT = 8000
 WEB_PORT = 80
 READY_PATH = "/-/ready"
+CERTIFICATE = "/etc/traefik/certificate"
+STORES = "stores.yaml"
 WEB_CLOSING_SECONDS = 25
 """How long requests of the API and dashboards may take to end: longer than the API lets a client wait (20 s)."""
 
@@ -37,6 +43,7 @@ class Proxy(pulumi.ComponentResource):
         self.ready_route = self._ready_route()
         self.api_route = self._api_route()
         self.clusters_middleware = self._clusters_middleware()
+        self.certificate = self._certificate()
         self.workload = Workload("traefik", self._workload(), opts=child)
         release = gateway.release
         service_name = names.proxy_name(release)
@@ -87,8 +94,15 @@ class Proxy(pulumi.ComponentResource):
             resources=RESOURCES,
             replicas=self._gateway.proxy_replicas,
             takes_requests=True,
+            mounts=[
+                Mount(
+                    "certificate",
+                    CERTIFICATE,
+                    {"secret": {"secret_name": self._certificate_name(), "default_mode": SECRET_MODE}},
+                )
+            ],
             closing_seconds=_scheduler_closing_seconds(self._gateway) + WEB_CLOSING_SECONDS,
-            depends_on=[*self._definitions, self.ready_route],
+            depends_on=[*self._definitions, self.ready_route, self.certificate],
         )
 
     def _object(self, kind: str, name: str, spec: Mapping[str, Any]) -> CustomResource:
@@ -122,6 +136,30 @@ class Proxy(pulumi.ComponentResource):
         }
         return self._object("IngressRoute", name, {"entryPoints": [names.WEB_ENTRYPOINT], "routes": [route]})
 
+    def _certificate(self) -> Secret:
+        """What clients get that ask for a cluster which is not there (yet), made once.
+
+        Without one Traefik 3.7 makes an RSA key for it whenever a route or an address changes: a fifth of a second in
+        which a new cluster can't be reached. From a file, because a TLSStore would be for all Traefiks that see it.
+        """
+        certificate, key = new_keypair(names.proxy_name(self._gateway.release))
+        files = {"certFile": f"{CERTIFICATE}/tls.crt", "keyFile": f"{CERTIFICATE}/tls.key"}
+        stores = yaml.safe_dump({"tls": {"stores": {"default": {"defaultCertificate": files}}}})
+        content = {"tls.crt": certificate, "tls.key": key, STORES: stores.encode()}
+        return Secret(
+            "traefik-certificate",
+            metadata={
+                "name": self._certificate_name(),
+                "namespace": self._namespace,
+                "labels": names.common_labels(self._gateway.release),
+            },
+            data={name: pulumi.Output.secret(b64encode(value).decode()) for name, value in content.items()},
+            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["data"]),
+        )
+
+    def _certificate_name(self) -> str:
+        return f"certificate-{names.proxy_name(self._gateway.release)}"
+
     def _clusters_middleware(self) -> CustomResource:
         name = names.clusters_middleware_name(self._gateway.release)
         return self._object("Middleware", name, {"stripPrefixRegex": {"regex": ["/clusters/[a-zA-Z0-9.-]+"]}})
@@ -151,6 +189,8 @@ def _arguments(gateway: KubernetesGateway) -> list[str]:
         # "X_Forwarded_User" passes for "X-Forwarded-User" with some servers.
         f"--entrypoints.{names.WEB_ENTRYPOINT}.http.aliasheadersstrategy=delete",
         f"--entrypoints.{names.SCHEDULER_ENTRYPOINT}.http.aliasheadersstrategy=delete",
+        f"--providers.file.filename={CERTIFICATE}/{STORES}",
+        "--providers.file.watch=false",
         "--providers.kubernetescrd=true",
         "--providers.kubernetescrd.safenaming=true",
         f"--providers.kubernetescrd.namespaces={gateway.namespace}",

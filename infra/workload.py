@@ -22,6 +22,8 @@ DRAIN_SECONDS = 5
 """Proxies go on sending requests to a pod for seconds after it left the endpoints."""
 CLOSING_SECONDS = 30
 """How long a part may take to end after SIGTERM (Kubernetes' own default)."""
+SECRET_MODE = 0o440
+"""Of files of Secrets: for the part's group, which :data:`RUN_AS` is, alone."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What both stacks declare, recorded without Kubernetes."""
 
+from base64 import b64decode
+
 import pulumi
 import pytest
 import yaml
@@ -156,12 +158,28 @@ class TestPods:
             assert {"requests", "limits"} <= set(container["resources"])
 
     @pytest.mark.weakness(13)
-    def test_only_the_api_sees_the_hub_token(self, manifests, any_site):
+    def test_each_secret_is_seen_by_one_part(self, manifests, any_site):
         release = any_site.kubernetes.release
-        with_secret = {
-            name for name, pod in pods(manifests).items() if any("secret" in volume for volume in pod["volumes"])
+        seen = {
+            name: [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume]
+            for name, pod in pods(manifests).items()
         }
-        assert with_secret == {f"api-{release}"}
+        assert {name: secrets for name, secrets in seen.items() if secrets} == {
+            f"api-{release}": [f"hub-token-{release}"],
+            f"traefik-{release}": [f"certificate-traefik-{release}"],
+        }
+
+    def test_traefik_makes_no_certificate_itself(self, manifests, any_site):
+        release = any_site.kubernetes.release
+        content = manifests.get("Secret", f"certificate-traefik-{release}")["data"]
+        (container,) = pods(manifests)[f"traefik-{release}"]["containers"]
+        (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "certificate"]
+        (file,) = [text.partition("=")[2] for text in container["args"] if text.startswith("--providers.file.filename")]
+        directory, _, name = file.rpartition("/")
+        assert directory == mount["mountPath"]
+        stores = yaml.safe_load(b64decode(content[name]))["tls"]["stores"]
+        files = [path.rpartition("/") for path in stores["default"]["defaultCertificate"].values()]
+        assert [(place, b64decode(content[name])[:11]) for place, _, name in files] == [(directory, b"-----BEGIN ")] * 2
 
     def test_controller_never_runs_twice(self, manifests, any_site):
         name = f"controller-{any_site.kubernetes.release}"
@@ -237,10 +255,11 @@ class TestSecrets:
         ]
         assert holders == [("Secret", f"hub-token-{any_site.kubernetes.release}")]
 
-    def test_the_token_is_encrypted_in_the_stacks_state(self, any_site):
+    def test_all_are_encrypted_in_the_stacks_state(self, any_site):
         recorded = record(lambda: build(settings_of(any_site)))
-        (secret,) = [args for args in recorded.resources if args.typ == "kubernetes:core/v1:Secret"]
-        assert is_secret(secret.inputs["stringData"])
+        secrets = [args.inputs for args in recorded.resources if args.typ == "kubernetes:core/v1:Secret"]
+        assert len(secrets) == 2
+        assert all(is_secret(secret.get("stringData") or secret.get("data")) for secret in secrets)
 
     def test_gateways_read_the_site_that_was_rendered(self, manifests, any_site):
         text = manifests.get("ConfigMap", f"site-{any_site.kubernetes.release}")["data"]["site.yaml"]
