@@ -129,13 +129,18 @@ def killed_machine_of_jobs(node: str) -> Iterator[None]:
     process.run(["docker", "kill", container])
     yield
     process.run(["docker", "start", container])
+    # Its jobs are over: SLURM itself would tell the node for minutes to end those that were cancelled meanwhile.
+    process.run(_update(node, "state=down", "reason=crashed"))
     until(f"{node} takes jobs", lambda: _state(node) in ("idle", "mix", "alloc"), seconds=BACK_SECONDS)
+
+
+def _update(node: str, *changes: str) -> list[str]:
+    return ["docker", "exec", SLURMCTLD, "scontrol", "update", f"nodename={node}", *changes]
 
 
 def _state(node: str) -> str:
     # A node that SLURM has seen restart stays down until somebody has looked at it.
-    command = ["docker", "exec", SLURMCTLD, "scontrol", "update", f"nodename={node}", "state=resume"]
-    process.succeeds(command)
+    process.succeeds(_update(node, "state=resume"))
     return docker.execute(SLURMCTLD, ["sinfo", "--noheader", f"--nodes={node}", "--format=%t"]).split()[0]
 
 
