@@ -192,8 +192,10 @@ def test_requests_at_once_do_not_pass_the_total(bob: Notebook) -> None:
 
 
 def _cores_of(person: str) -> float:
-    """Cores that the pods of a person ask for."""
-    listed = json.loads(kubectl("get", "pods", "--selector", f"{names.USER_LABEL}={person}", "--output", "json"))
+    """Cores that the pods of a person hold: those that have ended hold none, though they may still be there."""
+    living = "status.phase!=Succeeded,status.phase!=Failed"
+    of_person = f"{names.USER_LABEL}={person}"
+    listed = json.loads(kubectl("get", "pods", "--selector", of_person, "--field-selector", living, "--output", "json"))
     requests = (
         container["resources"]["requests"]["cpu"] for pod in listed["items"] for container in pod["spec"]["containers"]
     )
