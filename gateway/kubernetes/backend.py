@@ -129,15 +129,16 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
 
     async def note_client(self, name: str) -> None:
         """Note that a client is connected to a cluster, for the controller."""
-        await self._note(name, names.LAST_CLIENT, k8s_timestamp())
+        await self._note(name, names.LAST_CLIENT)
 
     async def note_start(self, name: str) -> None:
         """Note that a cluster's scheduler listens, for the controller."""
-        await self._note(name, names.STARTED, k8s_timestamp())
+        await self._note(name, names.STARTED)
 
-    async def _note(self, name: str, field: str, value: str) -> None:
+    async def _note(self, name: str, field: str) -> None:
+        """Note in a cluster's spec when something was last so: now."""
         namespace, _, short = name.partition(".")
-        change = [{"op": "add", "path": f"/spec/{field}", "value": value}]
+        change = [{"op": "add", "path": f"/spec/{field}", "value": k8s_timestamp()}]
         try:
             await self.custom_client.patch_namespaced_custom_object(
                 GROUP, self.crd_version, namespace, PLURAL, short, change

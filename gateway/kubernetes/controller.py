@@ -400,16 +400,15 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
 
     async def _lead_to(self, cluster: Mapping[str, Any], scheduler: Mapping[str, Any], status: dict[str, Any]) -> None:
         """Have the Service and the routes of a scheduler, whose names the status notes."""
-        if "service" not in status:
-            # First, because proxies complain about routes to what is not there.
-            status["service"] = await self.create_service_if_not_exists(cluster, scheduler)
         makers = {
+            # First, because proxies complain about routes to what is not there.
+            "service": self.create_service_if_not_exists,
             "ingressroute": self.create_ingressroute_if_not_exists,
             "ingressroutetcp": self.create_ingressroutetcp_if_not_exists,
         }
-        missing = [kind for kind in makers if kind not in status]
-        made = await asyncio.gather(*(makers[kind](cluster, scheduler) for kind in missing))
-        status.update(zip(missing, made, strict=True))
+        for kind, make in makers.items():
+            if kind not in status:
+                status[kind] = await make(cluster, scheduler)
 
     def make_service(self, cluster_name: str) -> dict[str, Any]:
         """Upstream's, that leads to the scheduler as soon as its pod has an address.

@@ -235,7 +235,8 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             await super()._check_cluster_scale(cluster)
             return
         grant = holdings.grant(self.site.slurm.user_total, self._clusters_of(cluster.username), cluster)
-        records.create_workers(self.db, cluster, grant)
+        if grant > 0:
+            records.create_workers(self.db, cluster, grant)
         waiting = [
             worker
             for worker in cluster.workers.values()
@@ -371,7 +372,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             files, job = self._files(cluster, prepared.request), self._scheduler_job(cluster)
             answer = await self._act(cluster, "start", plan=cluster.config.plan, files=files, job=job)
             if "job" in answer:
-                self.db.update_cluster(cluster, state={"job_id": answer["job"]})
+                self.db.update_cluster(cluster, state={"job_id": self._taken(cluster, job, answer)})
         except BaseException as error:
             metrics.count(self.kind, failure_of_error(error))
             records.forget(self.db, cluster)
@@ -533,7 +534,10 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
 
     async def _submit(self, cluster: Cluster, job: Mapping[str, Any]) -> str:
         """Submit a job of a prepared cluster; returns its number."""
-        answer = await self._act(cluster, "submit", **job)
+        return self._taken(cluster, job, await self._act(cluster, "submit", **job))
+
+    def _taken(self, cluster: Cluster, job: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
+        """The number of a job that SLURM has taken."""
         self.log.info("Job %s submitted for %s of cluster %s", answer["job"], job["log"], cluster.name)
         return str(answer["job"])
 

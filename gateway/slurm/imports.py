@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
-from contextlib import suppress
+from functools import partial
 
 from gateway.errors import Refusal
 
@@ -14,7 +14,7 @@ class ImportChecks:
     """Checks that run or were passed. What failed is forgotten: its user is about to mend it."""
 
     def __init__(self) -> None:
-        self._checks: dict[Hashable, asyncio.Task[None]] = {}
+        self._checks: dict[Hashable, asyncio.Future[None]] = {}
 
     async def passed(self, environment: Hashable, check: Callable[[], Awaitable[None]]) -> None:
         """Return when an environment is found good, by this check or an earlier one. Raises what the check raises.
@@ -32,17 +32,13 @@ class ImportChecks:
         except Exception:  # noqa: BLE001 - it says nothing of this cluster
             await check()
 
-    def _begin(self, environment: Hashable, check: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        async def run() -> None:
-            await check()
-
-        task = self._checks[environment] = asyncio.ensure_future(run())
-        task.add_done_callback(lambda _: self._forget_failed(environment, task))
+    def _begin(self, environment: Hashable, check: Callable[[], Awaitable[None]]) -> asyncio.Future[None]:
+        begun = self._checks[environment] = asyncio.ensure_future(check())
+        begun.add_done_callback(partial(self._forget_failed, environment))
         if len(self._checks) > MOST_REMEMBERED:
             del self._checks[next(iter(self._checks))]
-        return task
+        return begun
 
-    def _forget_failed(self, environment: Hashable, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or task.exception() is not None:
-            with suppress(KeyError):
-                del self._checks[environment]
+    def _forget_failed(self, environment: Hashable, ended: asyncio.Future[None]) -> None:
+        if ended.cancelled() or ended.exception() is not None:
+            self._checks.pop(environment, None)

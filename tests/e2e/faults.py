@@ -130,29 +130,28 @@ def killed_machine_of_jobs(node: str) -> Iterator[None]:
     yield
     process.run(["docker", "start", container])
     # Its jobs are over: SLURM itself would tell the node for minutes to end those that were cancelled meanwhile.
-    process.run(_update(node, "state=down", "reason=crashed"))
+    docker.execute(SLURMCTLD, _update(node, "state=down", "reason=crashed"))
     until(f"{node} takes jobs", lambda: _state(node) in ("idle", "mix", "alloc"), seconds=BACK_SECONDS)
 
 
-def _update(node: str, *changes: str) -> list[str]:
-    return ["docker", "exec", SLURMCTLD, "scontrol", "update", f"nodename={node}", *changes]
+def _update(nodes: str, *changes: str) -> list[str]:
+    return ["scontrol", "update", f"nodename={nodes}", *changes]
 
 
 def _state(node: str) -> str:
     # A node that SLURM has seen restart stays down until somebody has looked at it.
-    process.succeeds(_update(node, "state=resume"))
+    process.succeeds(["docker", "exec", SLURMCTLD, *_update(node, "state=resume")])
     return docker.execute(SLURMCTLD, ["sinfo", "--noheader", f"--nodes={node}", "--format=%t"]).split()[0]
 
 
 @contextmanager
 def drained(nodes: str) -> Iterator[None]:
     """Compute nodes that take no new jobs."""
-    change = ("scontrol", "update", f"nodename={nodes}")
-    docker.execute(SLURMCTLD, [*change, "state=drain", "reason=test"])
+    docker.execute(SLURMCTLD, _update(nodes, "state=drain", "reason=test"))
     try:
         yield
     finally:
-        docker.execute(SLURMCTLD, [*change, "state=resume"])
+        docker.execute(SLURMCTLD, _update(nodes, "state=resume"))
 
 
 def kill_processes(words: str) -> None:

@@ -284,7 +284,6 @@ def test_imports_are_those_of_the_environment(setting):
     assert setting.answer("imports", plan=setting.plan()) == {"ok": True}
 
 
-@pytest.mark.weakness(10, 32, 33)
 def test_a_cluster_starts_with_its_schedulers_job(setting):
     assert setting.start() == {"ok": True, "state": [], "job": "4711"}
     assert setting.called("sbatch").arguments[3] == f"--chdir={setting.folder}"
@@ -304,6 +303,7 @@ def test_no_job_of_a_refused_environment_is_submitted(setting):
     assert setting.called("sbatch") is None
 
 
+@pytest.mark.weakness(10, 32, 33)
 def test_sbatch_knows_nothing_of_the_user_but_the_script(setting, monkeypatch):
     monkeypatch.setenv("LD_PRELOAD_CANARY", CANARY)
     setting.prepare()

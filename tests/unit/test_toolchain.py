@@ -6,27 +6,10 @@ from pathlib import Path
 import pytest
 
 from testbed import pid_files
-from testbed.toolchain import debian, docker_engine, go, versions
-from testbed.toolchain.programs import (
-    COREDNS_BUILD,
-    KIND_BUILD,
-    KUBERNETES_BUILD,
-    KWOK_BUILD,
-    PULUMI_BUILD,
-    PULUMI_KUBERNETES_BUILD,
-    PULUMI_PYTHON_BUILD,
-    Program,
-)
+from testbed.toolchain import debian, docker_engine, go, programs, versions
+from testbed.toolchain.programs import KIND_BUILD, Program
 
-BUILDS = (
-    COREDNS_BUILD,
-    KIND_BUILD,
-    KUBERNETES_BUILD,
-    KWOK_BUILD,
-    PULUMI_BUILD,
-    PULUMI_KUBERNETES_BUILD,
-    PULUMI_PYTHON_BUILD,
-)
+BUILDS = [value for value in vars(programs).values() if isinstance(value, go.GoBuild)]
 
 
 @pytest.mark.parametrize(
