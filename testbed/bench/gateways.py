@@ -87,11 +87,8 @@ def benches(repetitions: int) -> Iterator[Mapping[Backend, Bench]]:
         stock_kubernetes.up(ENVIRONMENT.prefix) as kubernetes,
         stock_slurm.up(ENVIRONMENT.prefix) as slurm,
     ):
-        addresses = {Backend.KUBERNETES: kubernetes, Backend.SLURM: slurm}
-        yield {
-            backend: Bench(backend, sides.ours(backend), sides.stock(address), repetitions)
-            for backend, address in addresses.items()
-        }
+        stock = {Backend.KUBERNETES: kubernetes, Backend.SLURM: slurm}
+        yield {backend: Bench(backend, sides.ours(backend), side, repetitions) for backend, side in stock.items()}
 
 
 def starts(bench: Bench) -> Iterator[Result]:

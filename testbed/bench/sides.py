@@ -46,9 +46,9 @@ def ours(backend: Backend) -> Side:
     return Side(OURS, gateway.address, f"{gateway.proxy_host}:{gateway.proxy_port}", has_tokens=True)
 
 
-def stock(address: str) -> Side:
-    """Upstream's gateway at ``HOST:PORT``, for clients and API alike."""
-    return Side(STOCK, f"http://{address}", address, has_tokens=False)
+def stock(address: str, proxy_address: str) -> Side:
+    """Upstream's gateway."""
+    return Side(STOCK, address, proxy_address, has_tokens=False)
 
 
 class Client:

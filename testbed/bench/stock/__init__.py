@@ -4,8 +4,8 @@ import requests
 
 
 def answers(address: str) -> bool:
-    """Whether the API at ``HOST:PORT`` answers."""
+    """Whether the API at an address answers."""
     try:
-        return requests.get(f"http://{address}/api/version", timeout=5).ok
+        return requests.get(f"{address}/api/version", timeout=5).ok
     except requests.RequestException:
         return False

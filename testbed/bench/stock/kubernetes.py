@@ -10,12 +10,13 @@ import yaml
 
 from gateway.site import Images, Site, load
 from testbed import cluster, waiting
+from testbed.bench.sides import Side, stock
 from testbed.bench.stock import answers, configuration
 from testbed.paths import SITE
 
 NAMESPACE = "stock"
 PORT = 18000
-"""On the node's address, for API and schedulers alike."""
+"""On the node's address, for schedulers."""
 MANIFEST = Path(__file__).with_name("kubernetes.yaml")
 CLUSTER_WIDE = tuple(
     f"{kind}/{NAMESPACE}-{part}"
@@ -39,14 +40,15 @@ def manifest(site: Site, images: Images, prefix: str) -> str:
         traefik_image=images.traefik,
         address=cluster.ADDRESS,
         port=PORT,
+        ingress_class=site.kubernetes.ingress_class,
     )
 
 
 @contextlib.contextmanager
-def up(prefix: str) -> Iterator[str]:
-    """Have it up while the context lasts; yields ``HOST:PORT``."""
+def up(prefix: str) -> Iterator[Side]:
+    """Have it up while the context lasts."""
     site = load(SITE)
-    address = f"{cluster.ADDRESS}:{PORT}"
+    address = f"http://{cluster.ADDRESS}"
     _remove()
     try:
         cluster.kubectl("apply", "--filename=-", standard_input=manifest(site, deployed_images(), prefix))
@@ -57,7 +59,7 @@ def up(prefix: str) -> Iterator[str]:
             lambda: all(answers(address) for _ in range(ANSWERS_IN_A_ROW)),
             seconds=SECONDS_TO_ANSWER,
         )
-        yield address
+        yield stock(address, f"{cluster.ADDRESS}:{PORT}")
     finally:
         _remove()
 

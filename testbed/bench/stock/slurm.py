@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gateway.site import Site, load
 from testbed import bundle, docker, people, process, slurm, submission, waiting
+from testbed.bench.sides import Side, stock
 from testbed.bench.stock import answers, configuration
 from testbed.paths import SITE
 
@@ -28,8 +29,8 @@ def sudoers(site: Site) -> str:
 
 
 @contextlib.contextmanager
-def up(prefix: str) -> Iterator[str]:
-    """Have it up while the context lasts, for the environment in ``prefix``; yields ``HOST:PORT``."""
+def up(prefix: str) -> Iterator[Side]:
+    """Have it up while the context lasts, for the environment in ``prefix``."""
     site = load(SITE)
     _remove()
     try:
@@ -43,9 +44,10 @@ def up(prefix: str) -> Iterator[str]:
                 f"--property=Environment=PATH={INSTALLED}/bin:/usr/bin:/bin",
                 *(f"{INSTALLED}/bin/dask-gateway-server", "--config", CONFIGURATION),
             )
-            address = f"{site.slurm.submission_address}:{PORT}"
+            address = f"http://{site.slurm.submission_address}:{PORT}"
             waiting.until("stock's API answers", lambda: answers(address), seconds=SECONDS_TO_ANSWER)
-            yield f"{site.slurm.submission_host}:{PORT}"
+            proxy_address = f"{site.slurm.submission_host}:{PORT}"
+            yield stock(f"http://{proxy_address}", proxy_address)
     finally:
         _remove()
 
