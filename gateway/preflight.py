@@ -16,12 +16,17 @@ import runpy
 import stat
 import subprocess
 import sys
-from typing import NamedTuple
+import threading
+from types import ModuleType
+from typing import Any, NamedTuple
 
 REFUSED = 78
 """Exit code of a refusal (EX_CONFIG, sysexits.h); nothing of Dask or Kubernetes ends with it."""
 MODULES = ("dask", "distributed", "dask_gateway")
 """What scheduler and workers need of the environment."""
+LATE = "aiohttp"
+"""What a scheduler imports and does not use, a quarter of all imports: dask_gateway's client wants it, which comes with
+dask_gateway's scheduler_preload (not reported upstream)."""
 INTERPRETER_SECONDS = 20
 IMPORT_SECONDS = 60
 """Bounds on what a file system that hangs may cost; usually a fraction of a second."""
@@ -282,9 +287,52 @@ def serve(plan: Plan, role: str, arguments: list[str]) -> None:
     _leave_own_directory()
     sys.path.insert(0, os.path.join(plan.prefix, "bin"))
     if role == "scheduler":
+        import_late(LATE)
         import_modules(plan)
     sys.argv = ["dask", role, *arguments]
     runpy.run_module("dask", run_name="__main__", alter_sys=True)
+
+
+class LateModule(ModuleType):
+    """A module that is executed when something of it is first asked for.
+
+    The standard library's ``LazyLoader`` does it at the next import statement already.
+    """
+
+    _lock = threading.RLock()
+    _is_loading = False
+
+    def __init__(self, spec: Any) -> None:
+        super().__init__(spec.name)
+        self.__spec__, self.__loader__, self.__file__ = spec, spec.loader, spec.origin
+        # Not __path__: whoever imports a part of the package asks for it, and gets the whole.
+        self.__package__ = spec.name
+
+    def __getattr__(self, name: str) -> Any:
+        """What the module has under a name that it did not have before."""
+        with LateModule._lock:
+            if isinstance(self, LateModule):
+                self._load(name)
+        return getattr(self, name)
+
+    def _load(self, name: str) -> None:
+        if self._is_loading:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} yet")
+        self._is_loading = True
+        try:
+            spec: Any = self.__spec__
+            self.__path__ = spec.submodule_search_locations
+            spec.loader.exec_module(self)
+            self.__class__ = ModuleType  # type: ignore[assignment] # less than it was
+        finally:
+            del self._is_loading
+
+
+def import_late(package: str) -> None:
+    """Have a package executed when something of it is first asked for; nothing, if it is not installed."""
+    spec = importlib.util.find_spec(package)
+    if spec is not None and package not in sys.modules:
+        sys.modules[package] = LateModule(spec)
 
 
 def _leave_own_directory() -> None:

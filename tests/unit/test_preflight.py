@@ -416,6 +416,68 @@ def test_a_scheduler_says_what_its_environment_lacks(start, place):
     assert report.read_text().startswith(f"The environment {conda} lacks dask. Add it: conda install")
 
 
+LATE_PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from gateway.preflight import import_late
+import_late("late")
+import late
+from concurrent.futures import ThreadPoolExecutor
+print("before:", "late.part" in sys.modules, late.__spec__.name, late.__file__)
+"""
+
+
+@pytest.fixture
+def late(tmp_path):
+    """What is printed by a program that imports a package late, at whose execution ``content`` is executed."""
+
+    def run(code, content="import time; time.sleep(0.3)\nfrom late.part import VALUE\nfrom late import part\n"):
+        package = tmp_path / "late"
+        package.mkdir()
+        (package / "__init__.py").write_text(content)
+        (package / "part.py").write_text("VALUE = 1")
+        (package / "other.py").write_text("import late\nOTHER = late.VALUE")
+        ended = subprocess.run(
+            [sys.executable, "-c", LATE_PROGRAM + code, tmp_path], capture_output=True, text=True, check=False
+        )
+        before, _, after = ended.stdout.partition("\n")
+        assert before == f"before: False late {package}/__init__.py", ended.stderr
+        return after.strip()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "print(late.VALUE)",
+        "from late import VALUE; print(VALUE)",
+        "import late.other; print(late.other.OTHER)",
+        "from late.other import OTHER; print(OTHER)",
+        "with ThreadPoolExecutor(8) as pool: print(*set(pool.map(lambda _: late.VALUE, range(8))))",
+    ],
+)
+def test_what_is_imported_late_is_there_when_it_is_used(late, code):
+    assert late(code + "\nprint(late.part.VALUE, type(late).__name__)") == "1\n1 module"
+
+
+def test_what_is_imported_late_fails_when_it_is_used_each_time(late):
+    code = "for _ in range(2):\n    try: late.VALUE\n    except ImportError as error: print(error)\n"
+    assert late(code, "raise ImportError('broken')") == "broken\nbroken"
+
+
+def test_what_is_not_installed_is_not_imported_late():
+    preflight.import_late("no_such_package")
+    assert "no_such_package" not in sys.modules
+
+
+def test_a_scheduler_starts_without_what_only_clients_use(start, complete):
+    (packages,) = (complete / "lib").glob("python*/site-packages")
+    (packages / "aiohttp.py").write_text("raise RuntimeError('executed')")
+    (packages / "dask_gateway" / "__init__.py").write_text("import aiohttp")
+    assert start("scheduler")["argv"] == ["scheduler"]
+
+
 def test_a_worker_whose_environment_is_gone_says_so(start, place):
     ended = start("worker", prefix=str(place / "absent"))
     assert ended.returncode == REFUSED
