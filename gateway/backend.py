@@ -69,7 +69,7 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         For back ends that can't use upstream's setup.
         """
         app.middlewares.extend([middleware.measure, middleware.explain, self._tell_of_room])
-        presence.add_route(app, presence.CLIENTS, self.note_client)
+        presence.take_clients(app, self.note_client)
 
     @web.middleware
     async def _tell_of_room(self, request: web.Request, handler: middleware.Handler) -> web.StreamResponse:

@@ -6,16 +6,20 @@ gateways read its names, without having tornado.
 """
 
 import asyncio
+import json
 import logging
 import os
 from functools import partial
 from pathlib import Path
 from typing import Any, Awaitable, Callable
+from urllib.parse import urlsplit
 
 REPORT_SECONDS = "DASK_GATEWAY_CLIENT_REPORT_SECONDS"
 """Environment variable: how often to report."""
 REPORT_START = "DASK_GATEWAY_REPORT_START"
 """Environment variable: set where the gateway wants to be told of the start."""
+ADDRESS = "address"
+"""Key in the report of a start: the IP address at which the scheduler listens."""
 LOOK_SECONDS = 1.0
 """How often to look whether somebody is connected: a report at the end tells when it was."""
 AGAIN_SECONDS = 0.5
@@ -50,12 +54,12 @@ def is_notebook(client: str) -> bool:
     return client != "fire-and-forget" and "-worker-" not in client
 
 
-async def report(address: str, token: str) -> None:
-    """Tell the gateway what that address is for."""
+async def report(url: str, token: str, said: "dict[str, str] | None" = None) -> None:
+    """Tell the gateway what that URL is for, with what there is to say."""
     from tornado.httpclient import AsyncHTTPClient, HTTPRequest  # noqa: PLC0415 - the gateways don't have it
 
     headers = {"Authorization": f"token {token}", "Content-type": "application/json"}
-    await AsyncHTTPClient().fetch(HTTPRequest(address, method="POST", headers=headers, body="{}"))
+    await AsyncHTTPClient().fetch(HTTPRequest(url, method="POST", headers=headers, body=json.dumps(said or {})))
 
 
 async def report_start(told: Callable[[], Awaitable[None]], again_seconds: float = AGAIN_SECONDS) -> None:
@@ -99,6 +103,7 @@ def dask_setup(scheduler: Any) -> None:
         )
     ]
     if os.environ.get(REPORT_START):
-        reports.append(report_start(partial(report, f"{cluster}/start", token)))
+        start = {ADDRESS: urlsplit(scheduler.address).hostname}
+        reports.append(report_start(partial(report, f"{cluster}/start", token, start)))
     # Kept, because the event loop holds tasks by weak references only.
     scheduler.gateway_reports = asyncio.gather(*reports)

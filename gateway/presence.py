@@ -5,20 +5,46 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiohttp import web
 from dask_gateway_server.routes import api_handler
 
+from gateway import preload
+
 CLIENTS = "/api/v1/clusters/{cluster_name}/clients"
 """That a client is connected."""
 START = "/api/v1/clusters/{cluster_name}/start"
 """That the scheduler listens."""
 
 
-def add_route(app: web.Application, path: str, noted: Callable[[str], Awaitable[None]]) -> None:
-    """Take reports of a kind, which a scheduler makes with its cluster's token; ``noted`` gets the cluster's name."""
+def take_clients(app: web.Application, noted: Callable[[str], Awaitable[None]]) -> None:
+    """Take reports that a client is connected, which a scheduler makes with its cluster's token.
 
-    async def note(request: web.Request) -> web.Response:
+    ``noted`` gets the cluster's name.
+    """
+
+    async def take(request: web.Request) -> None:
         await noted(request.match_info["cluster_name"])
+
+    _add_route(app, CLIENTS, take)
+
+
+def take_starts(app: web.Application, noted: Callable[[str, str | None], Awaitable[None]]) -> None:
+    """Take reports that a scheduler listens; ``noted`` gets the cluster's name and the scheduler's IP address.
+
+    None instead of the address when the report comes from another one than it says: somebody translates addresses on
+    the way, or the scheduler is not what it says.
+    """
+
+    async def take(request: web.Request) -> None:
+        said = (await request.json()).get(preload.ADDRESS)
+        await noted(request.match_info["cluster_name"], said if said == request.remote else None)
+
+    _add_route(app, START, take)
+
+
+def _add_route(app: web.Application, path: str, take: Callable[[web.Request], Awaitable[None]]) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        await take(request)
         return web.Response()
 
-    app.router.add_post(path, api_handler(note, token_authenticated=True))
+    app.router.add_post(path, api_handler(answer, token_authenticated=True))
 
 
 def with_preload(command: Sequence[str], path: str) -> list[str]:

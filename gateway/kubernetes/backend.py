@@ -52,7 +52,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         Upstream's own method can't be reused: it starts a cluster-wide informer (dask/dask-gateway#661).
         """
         self.setup_requests(app)
-        presence.add_route(app, presence.START, self.note_start)
+        presence.take_starts(app, self.note_start)
         app.on_shutdown.append(self._end_waiting)
         await UpstreamBackend.setup(self, app)
         self.api_client = await connection.open_client()
@@ -129,16 +129,17 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
 
     async def note_client(self, name: str) -> None:
         """Note that a client is connected to a cluster, for the controller."""
-        await self._note(name, names.LAST_CLIENT)
+        await self._note(name, {names.LAST_CLIENT: k8s_timestamp()})
 
-    async def note_start(self, name: str) -> None:
-        """Note that a cluster's scheduler listens, for the controller."""
-        await self._note(name, names.STARTED)
+    async def note_start(self, name: str, address: str | None) -> None:
+        """Note that a cluster's scheduler listens, and where if that is known, for the controller."""
+        where = {} if address is None else {names.ADDRESS: address}
+        await self._note(name, {names.STARTED: k8s_timestamp(), **where})
 
-    async def _note(self, name: str, field: str) -> None:
-        """Note in a cluster's spec when something was last so: now."""
+    async def _note(self, name: str, noted: Mapping[str, str]) -> None:
+        """Note something in a cluster's spec."""
         namespace, _, short = name.partition(".")
-        change = [{"op": "add", "path": f"/spec/{field}", "value": k8s_timestamp()}]
+        change = [{"op": "add", "path": f"/spec/{field}", "value": value} for field, value in noted.items()]
         try:
             await self.custom_client.patch_namespaced_custom_object(
                 GROUP, self.crd_version, namespace, PLURAL, short, change

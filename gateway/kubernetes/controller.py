@@ -29,7 +29,7 @@ from traitlets import Instance, Integer, Unicode
 
 from gateway import ends, metrics, quota
 from gateway.ends import End, StartFailure
-from gateway.kubernetes import connection, holdings, names, reasons
+from gateway.kubernetes import connection, endpoints, holdings, names, reasons
 from gateway.kubernetes.config import PRELOAD, with_variables
 from gateway.kubernetes.holdings import OVER
 from gateway.kubernetes.informers import cluster_informer
@@ -41,8 +41,6 @@ from gateway.presence import with_preload
 from gateway.site import Backend, KubernetesGateway
 from gateway.tls import new_keypair
 
-SERVICE_NAME_LABEL = "kubernetes.io/service-name"
-"""Kubernetes puts it on each EndpointSlice; the slice's own name is made up."""
 NOT_FOUND = 404
 CONFLICT = 409
 UNAVAILABLE = 503
@@ -52,15 +50,6 @@ FORGET_SECONDS = 60
 """How often the ledger is compared with what the informer of pods has seen; longer than any of its delays."""
 CLOSING_SECONDS = 15.0
 """How long open requests may take to end when the controller stops."""
-
-
-class EndpointSliceInformer(Informer):  # type: ignore[misc] # upstream has no types
-    """Follows EndpointSlices under the name of their Service, as upstream looks Endpoints up."""
-
-    def get_key(self, obj: Mapping[str, Any]) -> str:
-        """``NAMESPACE.SERVICE``."""
-        metadata = obj["metadata"]
-        return f"{metadata['namespace']}.{metadata['labels'][SERVICE_NAME_LABEL]}"
 
 
 class StartError(Exception):
@@ -126,7 +115,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         """Clusters of which we have stored that they are over."""
 
     async def setup(self) -> None:
-        """Connect to Kubernetes, start to follow clusters, pods and endpoints, then to reconcile.
+        """Connect to Kubernetes, start to follow clusters and pods, then to reconcile.
 
         Upstream's own method can't be reused: it starts cluster-wide informers (dask/dask-gateway#661).
         """
@@ -195,24 +184,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
                 on_update=self.on_pod_update,
                 on_delete=self.on_pod_delete,
             ),
-            "endpoints": EndpointSliceInformer(
-                parent=self,
-                name="endpoints",
-                client=self.discovery_client,
-                method="list_namespaced_endpoint_slice",
-                method_kwargs={
-                    **in_namespace,
-                    "label_selector": f"{self.label_selector},{names.COMPONENT_LABEL}={SCHEDULER_COMPONENT}",
-                },
-                on_update=self.on_endpoints_update,
-                on_delete=self.on_endpoints_delete,
-            ),
         }
-
-    def endpoints_all_ready(self, endpoints: Mapping[str, Any]) -> bool:
-        """Whether an EndpointSlice has endpoints, all of them ready (unknown counts as ready, as Kubernetes has it)."""
-        found = endpoints.get("endpoints") or ()
-        return bool(found) and all(endpoint.get("conditions", {}).get("ready") is not False for endpoint in found)
 
     def get_scheduler_command(self, namespace: str, cluster_name: str, config: Any) -> list[str]:
         """Upstream's, with our preload before upstream's own, whose options follow it."""
@@ -384,7 +356,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         if has_ended(scheduler):
             return await self._ended_status(cluster, reasons.of_end(scheduler, ran=False)), False
         await self._lead_to(cluster, scheduler, status)
-        if self._answers(cluster, scheduler):
+        if listens(cluster, scheduler) and "endpointSlice" in status:
             status["phase"] = "Running"
         return status, False
 
@@ -409,22 +381,31 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         for kind, make in makers.items():
             if kind not in status:
                 status[kind] = await make(cluster, scheduler)
+        address = address_of(cluster, scheduler)
+        if address is not None and "endpointSlice" not in status:
+            status["endpointSlice"] = await self._create_endpoint_slice(cluster, scheduler, address)
 
     def make_service(self, cluster_name: str) -> dict[str, Any]:
-        """Upstream's, that leads to the scheduler as soon as its pod has an address.
+        """Upstream's, without a selector: the controller says where it leads (:mod:`.endpoints`).
 
         A scheduler that is busy with a large graph keeps its routes then, however long it takes.
         """
         service: dict[str, Any] = super().make_service(cluster_name)
-        return {**service, "spec": {**service["spec"], "publishNotReadyAddresses": True}}
+        spec = {key: value for key, value in service["spec"].items() if key != "selector"}
+        return {**service, "spec": spec}
 
-    def _answers(self, cluster: Mapping[str, Any], scheduler: Mapping[str, Any]) -> bool:
-        """Whether a scheduler listens, by its own word or the kubelet's, and proxies know its address."""
-        metadata = cluster["metadata"]
-        service = f"{metadata['namespace']}.{self.make_service_name(metadata['name'])}"
-        endpoints = self.informers["endpoints"].get(service)
-        listens = names.STARTED in cluster["spec"] or is_ready(scheduler)
-        return listens and endpoints is not None and self.endpoints_all_ready(endpoints)
+    async def _create_endpoint_slice(
+        self, cluster: Mapping[str, Any], scheduler: Mapping[str, Any], address: str
+    ) -> str:
+        name = cluster["metadata"]["name"]
+        labels = self.get_labels(name, SCHEDULER_COMPONENT)
+        made = endpoints.endpoint_slice(self.make_service_name(name), labels, address, scheduler)
+        try:
+            await self.discovery_client.create_namespaced_endpoint_slice(self.namespace, made)
+        except ApiException as error:
+            if error.status != CONFLICT:
+                raise
+        return str(made["metadata"]["name"])
 
     async def create_scheduler_pod_if_not_exists(self, cluster: Mapping[str, Any]) -> tuple[str, Any]:
         """Upstream's, within the user's total. Raises :class:`NoRoomError` or :class:`RoomSoonError`."""
@@ -518,8 +499,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         metadata = cluster["metadata"]
         config = FrozenAttrDict(cluster["spec"]["config"])
         pod = self.make_pod(metadata["namespace"], metadata["name"], config, is_worker=True)
-        owner = {"apiVersion": "v1", "kind": "Pod", **{key: scheduler["metadata"][key] for key in ("name", "uid")}}
-        pod["metadata"]["ownerReferences"] = [owner]
+        pod["metadata"]["ownerReferences"] = [endpoints.owner(scheduler)]
         return pod
 
     async def _create_workers(self, pod: Mapping[str, Any], tokens: Sequence[str]) -> bool:
@@ -612,6 +592,17 @@ def has_ended(scheduler: Mapping[str, Any]) -> bool:
     """Whether a scheduler's pod, or its container, is over."""
     state = get_container_state(scheduler, SCHEDULER_COMPONENT)
     return state == "terminated" or scheduler["status"].get("phase") in POD_OVER
+
+
+def listens(cluster: Mapping[str, Any], scheduler: Mapping[str, Any]) -> bool:
+    """Whether a scheduler listens, by its own word or the kubelet's."""
+    return names.STARTED in cluster["spec"] or is_ready(scheduler)
+
+
+def address_of(cluster: Mapping[str, Any], scheduler: Mapping[str, Any]) -> str | None:
+    """The IP address of a scheduler's pod: the kubelet tells it up to a second later than the scheduler itself."""
+    address: str | None = cluster["spec"].get(names.ADDRESS) or scheduler["status"].get("podIP")
+    return address
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:

@@ -30,6 +30,8 @@ LAST_CLIENT = "lastClient"
 """Key in a DaskCluster's spec: when its scheduler last said that a client is connected."""
 STARTED = "started"
 """Key in a DaskCluster's spec: when its scheduler said that it listens."""
+ADDRESS = "address"
+"""Key in a DaskCluster's spec: the IP address of its scheduler's pod, when the report of its start came from there."""
 
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 

@@ -55,7 +55,14 @@ class KubernetesAdministrator(Administrator):
     """Who has the kubeconfig of the cluster."""
 
     backend = Backend.KUBERNETES
-    kinds = ("pods", "secrets", "services", "ingressroutes.traefik.io", "ingressroutetcps.traefik.io")
+    kinds = (
+        "pods",
+        "secrets",
+        "services",
+        "endpointslices.discovery.k8s.io",
+        "ingressroutes.traefik.io",
+        "ingressroutetcps.traefik.io",
+    )
 
     def pieces(self, cluster: str) -> set[str]:
         found = kubectl("get", ",".join(self.kinds), "--selector", of_cluster(cluster), "--output", "name").split()

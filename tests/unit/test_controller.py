@@ -43,7 +43,7 @@ class Kubernetes:
         self.refusals = collections.deque()
         self.events = []
         self.led_to = []
-        """Services and routes that were asked for."""
+        """Services, their addresses, and routes that were asked for."""
         self._numbers = itertools.count()
 
     def _answer(self):
@@ -81,7 +81,11 @@ class Kubernetes:
         self.secrets.remove(name)
 
     async def create_namespaced_service(self, namespace, service):
-        self.led_to.append(service)
+        self.led_to.append({"kind": "Service", **service})
+
+    async def create_namespaced_endpoint_slice(self, namespace, endpoint_slice):
+        self._answer()
+        self.led_to.append(endpoint_slice)
 
     async def create_namespaced_custom_object(self, group, version, namespace, plural, item):
         self.led_to.append(item)
@@ -106,11 +110,11 @@ class World:
     def __init__(self, site, kind=FacilityKubeController):
         self.site, self.kubernetes = site, Kubernetes()
         self.controller = kind(config=controller_config(site))
-        self.controller.core_client = self.controller.custom_client = self.kubernetes
+        self.controller.core_client = self.controller.custom_client = self.controller.discovery_client = self.kubernetes
         self.controller.api_client = SimpleNamespace(
             sanitize_for_serialization=lambda found: getattr(found, "pod", found)
         )
-        self.controller.informers = {name: Cache() for name in ("cluster", "pod", "endpoints")}
+        self.controller.informers = {name: Cache() for name in ("cluster", "pod")}
         self.controller.stopped_clusters = {}
         self.controller.queue = WorkQueue()
         if kind is KubeController:
@@ -431,44 +435,75 @@ async def test_a_scheduler_is_made_once_and_counted_at_once(world):
     assert world.controller.ledger.held("alice")["cms.c1"].millicores == 1000
 
 
-KINDS = ["Service", "IngressRoute", "IngressRouteTCP"]
-
-
 async def test_all_that_leads_to_a_scheduler_is_made_once_with_its_pod(world):
     cluster = world.cluster("c1", phase="Pending")
     await world.step(cluster)
     await world.step(cluster)
-    made = world.kubernetes.led_to
-    assert sorted(item.get("kind", "Service") for item in made) == sorted(KINDS)
-    assert {owner["uid"] for item in made for owner in item["metadata"]["ownerReferences"]} == {"uid-dask-scheduler-c1"}
-    (service,) = [item for item in made if "kind" not in item]
-    assert service["spec"]["publishNotReadyAddresses"] is True
+    made = {item["kind"]: item for item in world.kubernetes.led_to}
+    assert len(made) == len(world.kubernetes.led_to)
+    assert made.keys() == {"Service", "IngressRoute", "IngressRouteTCP"}
+    assert {uid for item in made.values() for uid in owners(item)} == {"uid-dask-scheduler-c1"}
+    assert "selector" not in made["Service"]["spec"]
     assert cluster["status"]["phase"] == "Pending"
 
 
-ADDRESS = [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}]
-READY = [{"type": "Ready", "status": "True"}]
+def owners(item):
+    return [owner["uid"] for owner in item["metadata"]["ownerReferences"]]
+
+
+STARTED = {names.STARTED: "2026-11-25T00:00:00Z"}
+READY = {"conditions": [{"type": "Ready", "status": "True"}]}
+POD_IP = {"podIP": "10.0.0.1"}
 
 
 @pytest.mark.parametrize(
-    ("said", "conditions", "endpoints", "phase"),
+    ("said", "status", "leads_to", "phase"),
     [
-        ({names.STARTED: "2026-11-25T00:00:00Z"}, [], ADDRESS, "Running"),
-        ({}, READY, ADDRESS, "Running"),
-        ({}, [], ADDRESS, "Pending"),
-        ({names.STARTED: "2026-11-25T00:00:00Z"}, [], [], "Pending"),
-        ({}, READY, [], "Pending"),
+        ({**STARTED, names.ADDRESS: "10.0.0.1"}, {}, "10.0.0.1", "Running"),
+        ({**STARTED, names.ADDRESS: "10.0.0.1"}, POD_IP, "10.0.0.1", "Running"),
+        (STARTED, POD_IP, "10.0.0.1", "Running"),
+        (STARTED, {}, None, "Pending"),
+        ({}, POD_IP, "10.0.0.1", "Pending"),
+        ({}, {**POD_IP, **READY}, "10.0.0.1", "Running"),
+        ({}, {"podIP": "fd00::7", **READY}, "fd00::7", "Running"),
+        ({}, READY, None, "Pending"),
     ],
 )
-async def test_a_cluster_runs_when_its_scheduler_listens_and_can_be_reached(world, said, conditions, endpoints, phase):
+async def test_a_cluster_runs_when_its_scheduler_listens_and_can_be_reached(world, said, status, leads_to, phase):
     cluster = world.cluster("c1", phase="Pending")
     await world.step(cluster)
     world.becomes("dask-scheduler-c1", "running")
-    world.controller.informers["pod"].cache["cms.dask-scheduler-c1"]["status"]["conditions"] = conditions
+    world.controller.informers["pod"].cache["cms.dask-scheduler-c1"]["status"].update(status)
     cluster["spec"].update(said)
-    world.controller.informers["endpoints"].cache["cms.dask-c1"] = {"endpoints": endpoints}
     await world.step(cluster)
+    await world.step(cluster)
+    slices = [item for item in world.kubernetes.led_to if item["kind"] == "EndpointSlice"]
+    assert [item["endpoints"][0]["addresses"] for item in slices] == ([] if leads_to is None else [[leads_to]])
     assert cluster["status"]["phase"] == phase
+
+
+@pytest.mark.parametrize(("address", "address_type"), [("10.0.0.1", "IPv4"), ("fd00::7", "IPv6")])
+async def test_a_service_leads_to_its_schedulers_address(world, address, address_type):
+    cluster = world.cluster("c1", phase="Pending", **STARTED, **{names.ADDRESS: address})
+    await world.step(cluster)
+    await world.step(cluster)
+    made = {item["kind"]: item for item in world.kubernetes.led_to}
+    service, endpoint_slice = made["Service"], made["EndpointSlice"]
+    assert endpoint_slice["addressType"] == address_type
+    assert endpoint_slice["metadata"]["labels"]["kubernetes.io/service-name"] == service["metadata"]["name"]
+    assert owners(endpoint_slice) == ["uid-dask-scheduler-c1"]
+    assert {port["name"]: port["port"] for port in endpoint_slice["ports"]} == {
+        port["name"]: port["port"] for port in service["spec"]["ports"]
+    }
+
+
+async def test_an_endpoint_slice_that_is_there_already_is_taken(world):
+    cluster = world.cluster("c1", phase="Pending", **STARTED, **{names.ADDRESS: "10.0.0.1"})
+    await world.step(cluster)
+    world.becomes("dask-scheduler-c1", "running")
+    world.kubernetes.refusals.append(conflict("AlreadyExists"))
+    await world.step(cluster)
+    assert cluster["status"]["phase"] == "Running"
 
 
 def test_credentials_have_what_upstreams_pods_and_server_look_for(world):

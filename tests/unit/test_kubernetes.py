@@ -34,7 +34,7 @@ from gateway.kubernetes.config import (
     plan_of,
     secret_content,
 )
-from gateway.kubernetes.controller import EndpointSliceInformer, FacilityKubeController, SystemAccountError
+from gateway.kubernetes.controller import FacilityKubeController, SystemAccountError
 from gateway.kubernetes.pool import ConfigMapHolders
 from gateway.options import GIB, ClusterRequest
 from gateway.users import Account
@@ -277,28 +277,6 @@ def test_labels_differ_when_names_do(texts):
     assert names.label_value(first) != names.label_value(second)
 
 
-@pytest.mark.parametrize(
-    ("endpoints", "ready"),
-    [
-        (None, False),
-        ([], False),
-        ([{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}], True),
-        ([{"addresses": ["10.0.0.1"], "conditions": {}}], True),
-        ([{"addresses": ["10.0.0.1"], "conditions": {"ready": False}}], False),
-        ([{"conditions": {"ready": True}}, {"conditions": {"ready": False}}], False),
-    ],
-)
-def test_readiness_of_endpoint_slices(testbed_site, endpoints, ready):
-    controller = FacilityKubeController(config=controller_config(testbed_site))
-    assert controller.endpoints_all_ready({"endpoints": endpoints}) is ready
-
-
-def test_endpoint_slices_are_found_by_their_service():
-    labels = {"kubernetes.io/service-name": "dask-c1"}
-    slice_ = {"metadata": {"namespace": "cms", "name": "dask-c1-x7k2p", "labels": labels}}
-    assert EndpointSliceInformer().get_key(slice_) == "cms.dask-c1"
-
-
 def test_both_processes_watch_the_same_namespace_and_instance(testbed_site):
     backend = FacilityKubeBackend(config=api_config(testbed_site))
     controller = FacilityKubeController(config=controller_config(testbed_site))
@@ -309,9 +287,10 @@ def test_both_processes_watch_the_same_namespace_and_instance(testbed_site):
 
 def test_all_informers_are_namespaced(testbed_site):
     controller = FacilityKubeController(config=controller_config(testbed_site))
-    controller.core_client = controller.custom_client = controller.discovery_client = None
+    controller.core_client = controller.custom_client = None
     for informer in controller._make_informers().values():
         assert informer.method.startswith("list_namespaced_")
+        assert "endpoints" not in informer.method, "Kubernetes is about to give them up"
         assert informer.method_kwargs["namespace"] == "cms"
 
 

@@ -154,7 +154,8 @@ async def test_a_scheduler_reports_with_its_clusters_token(scheduler, tmp_path, 
 
     def taker(taken):
         async def take(request):
-            taken.append((request.match_info["cluster_name"], request.headers["Authorization"]))
+            body = await request.json()
+            taken.append((request.match_info["cluster_name"], request.headers["Authorization"], body))
             return web.Response()
 
         return take
@@ -180,8 +181,9 @@ async def test_a_scheduler_reports_with_its_clusters_token(scheduler, tmp_path, 
     try:
         async with Client(scheduler.address, asynchronous=True):
             await until(lambda: requests)
-        assert requests[0] == ("cms.c1", "token secret")
-        assert starts == ([("cms.c1", "token secret")] if wanted else [])
+        assert requests[0] == ("cms.c1", "token secret", {})
+        start = ("cms.c1", "token secret", {preload.ADDRESS: "127.0.0.1"})
+        assert starts == ([start] if wanted else [])
     finally:
         scheduler.gateway_reports.cancel()
         await runner.cleanup()
