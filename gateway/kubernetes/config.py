@@ -146,8 +146,8 @@ def plan_of(site: Site, request: ClusterRequest) -> Plan:
 
 
 def _command(plan: str, role: str) -> list[str]:
-    # Isolated, because nothing of the user's may change what runs before the checks.
-    return ["python3", "-I", PREFLIGHT, "start", _literal(plan), role]
+    # Isolated and without packages, because nothing of the user's may change what runs before the checks.
+    return ["python3", "-IS", PREFLIGHT, "start", _literal(plan), role]
 
 
 def _literal(text: str) -> str:

@@ -516,8 +516,8 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         """What the launcher has to know of a job, or of an array of one for each name."""
         folder = self.get_staging_directory(cluster)
         plan = preflight.decoded(cluster.config.plan)._replace(variables=f"{folder}/{launcher.VARIABLES}")
-        # Isolated, because nothing of the user's may change what runs before their variables are there.
-        words = [plan.python, "-I", f"{folder}/{launcher.PROGRAM}", "start", plan.encoded(), *command]
+        # Isolated and without packages: nothing of the user's may change what runs before their variables are there.
+        words = [plan.python, "-IS", f"{folder}/{launcher.PROGRAM}", "start", plan.encoded(), *command]
         options = submission.options(
             self.site.slurm,
             placement,

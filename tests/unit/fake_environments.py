@@ -4,24 +4,30 @@ import sys
 import venv
 from pathlib import Path
 
-from gateway.preflight import MODULES, Plan
+from gateway.preflight import MODULES, PROGRAMS, Plan
 
 ENTRY = """\
+import gc
 import json
 import os
 import sys
 
-with open(os.environ["RECORD"], "w") as record:
-    json.dump(
-        {
-            "argv": sys.argv[1:],
-            "environ": {name.hex(): value.hex() for name, value in os.environb.items()},
-            "path": sys.path,
-        },
-        record,
-    )
+
+def main(arguments, prog_name):
+    assert arguments == sys.argv[2:]
+    with open(os.environ["RECORD"], "w") as record:
+        json.dump(
+            {
+                "name": prog_name,
+                "argv": sys.argv[1:],
+                "environ": {name.hex(): value.hex() for name, value in os.environb.items()},
+                "path": sys.path,
+                "collects": gc.isenabled(),
+            },
+            record,
+        )
 """
-"""What the fake ``dask`` does: tell what it was started with."""
+"""What the fake scheduler and worker do: tell what they were started with."""
 
 
 def project(directory: Path, *names: str) -> Path:
@@ -63,7 +69,10 @@ def complete(prefix: Path) -> Path:
     """An environment with all that scheduler and workers need, in appearance."""
     environment(prefix, **dict.fromkeys(MODULES, ""))
     (packages,) = (prefix / "lib").glob("python*/site-packages")
-    (packages / "dask" / "__main__.py").write_text(ENTRY)
+    programs = packages / "distributed" / "cli"
+    programs.mkdir()
+    for name in PROGRAMS.values():
+        (programs / f"{name.rpartition('.')[2]}.py").write_text(ENTRY)
     return prefix
 
 

@@ -1,6 +1,9 @@
 """What a cluster checks as its user before Dask, and how it becomes Dask."""
 
 import ast
+import contextlib
+import gc
+import importlib
 import json
 import os
 import shutil
@@ -274,12 +277,6 @@ def test_a_module_that_fails(place, content, said):
     assert ended.stdout == f"distributed can't be imported in {place}/conda: {said}"
 
 
-def test_an_old_dask_has_no_command(place):
-    ended = imports(with_modules(place, **dict.fromkeys(preflight.MODULES, "")))
-    assert ended.returncode == REFUSED
-    assert "is too old: it has no command 'dask scheduler'" in ended.stdout
-
-
 def test_imports_are_of_the_environment_and_of_nothing_beside_the_program(place, complete):
     program = shutil.copy(PROGRAM, place / "preflight.py")
     (place / "distributed.py").write_text("raise RuntimeError('beside the program')")
@@ -325,7 +322,7 @@ def start(place, complete):
         (place / "variables").write_bytes(environment_variables.encoded({**variables, "RECORD": str(record)}))
         plan = fake_environments.plan(complete, complete, variables=str(place / "variables"))._replace(**changed)
         ended = subprocess.run(
-            [sys.executable, "-I", str(program), "start", plan.encoded(), role, *arguments],
+            [sys.executable, "-IS", str(program), "start", plan.encoded(), role, *arguments],
             env=machine,
             capture_output=True,
             check=False,
@@ -347,6 +344,8 @@ def test_dask_gets_its_role_and_arguments(start, role, complete):
     arguments = ["tls://10.0.0.1:8786", "--name", "a b", "$(id)", "--host", ""]
     started = start(role, *arguments)
     assert started["argv"] == [role, *arguments]
+    assert started["name"] == f"dask {role}"
+    assert started["collects"]
     assert started["path"][0] == f"{complete}/bin"
     assert str(PROGRAM.parent) not in started["path"]
 
@@ -416,6 +415,22 @@ def test_a_scheduler_says_what_its_environment_lacks(start, place):
     assert report.read_text().startswith(f"The environment {conda} lacks dask. Add it: conda install")
 
 
+NANNY = """
+import json, multiprocessing, os, sys
+
+def tell(who, others):
+    place = os.environ["RECORD"]
+    seen = json.load(open(place))["seen"] if os.path.exists(place) else []
+    imported = sys.modules["__main__"].__dict__.get("PROGRAMS") is not None
+    json.dump({"seen": [*seen, f"{who} {imported}"]}, open(place, "w"))
+    if others:
+        process = multiprocessing.get_context("spawn").Process(target=tell, args=(others[0], others[1:]))
+        process.start()
+        process.join()
+
+def main(arguments, prog_name):
+    tell("nanny", ["worker", "task"])
+"""
 LATE_PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -476,6 +491,48 @@ def test_a_scheduler_starts_without_what_only_clients_use(start, complete):
     (packages / "aiohttp.py").write_text("raise RuntimeError('executed')")
     (packages / "dask_gateway" / "__init__.py").write_text("import aiohttp")
     assert start("scheduler")["argv"] == ["scheduler"]
+
+
+YAML = "class SafeLoader: pass\nclass CSafeLoader: pass\ndef load(): return SafeLoader.__name__\n"
+
+
+@pytest.fixture
+def seen_by_imports(monkeypatch, tmp_path):
+    """The loader that ``yaml`` has while Dask is imported, and afterwards, and whether garbage is looked for."""
+
+    def see(yaml):
+        (tmp_path / "yaml.py").write_text(yaml)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "yaml", raising=False)
+        seen = []
+        with contextlib.suppress(ZeroDivisionError), preflight.quick_imports():
+            seen.append((importlib.import_module("yaml").load(), gc.isenabled()))
+            raise ZeroDivisionError
+        return [*seen, (importlib.import_module("yaml").load(), gc.isenabled())]
+
+    return see
+
+
+def test_imports_are_quick_and_nothing_else_is_changed(seen_by_imports):
+    assert seen_by_imports(YAML) == [("CSafeLoader", False), ("SafeLoader", True)]
+
+
+def test_imports_without_libyaml(seen_by_imports):
+    assert seen_by_imports(YAML.replace("CSafeLoader", "Other")) == [("SafeLoader", False), ("SafeLoader", True)]
+
+
+def test_a_broken_yaml_is_for_dask_to_find(seen_by_imports):
+    with pytest.raises(ImportError, match="broken"):
+        seen_by_imports("raise ImportError('broken')")
+    assert gc.isenabled()
+
+
+def test_a_nannys_worker_imports_quickly_and_what_tasks_start_does_not(start, complete, place):
+    """With multiprocessing itself: each process tells whether the program of workers is imported in it, and by whom."""
+    (packages,) = (complete / "lib").glob("python*/site-packages")
+    program = packages / "distributed" / "cli" / "dask_worker.py"
+    program.write_text(NANNY)
+    assert start("worker", str(place))["seen"] == ["nanny True", "worker True", "task False"]
 
 
 def test_a_worker_whose_environment_is_gone_says_so(start, place):

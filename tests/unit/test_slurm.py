@@ -166,7 +166,7 @@ def test_worker_gets_what_was_asked_for(submission):
     job = submission(ALICE, worker=True)
     assert {"cpus-per-task": "2", "mem": "4096M"}.items() <= job.options.items()
     words = words_of(job.script)
-    assert words[:4] == ["exec", PYTHON, "-I", f"{FOLDER}/preflight.py"]
+    assert words[:4] == ["exec", PYTHON, "-IS", f"{FOLDER}/preflight.py"]
     assert (words[4], words[6]) == ("start", "worker")
     assert words[words.index("--nthreads") + 1] == "2"
     assert words[words.index("--memory-limit") + 1] == str(4 * GIB)
