@@ -1,24 +1,23 @@
 """What the SLURM gateway does as a user: a closed list of actions.
 
-Run by ``sudo`` and ``python -I -m gateway.slurm.launcher``. Standard library only, because each call pays for what it
-imports. A request is JSON on standard input, the answer JSON on standard output, in every case: ``{"ok": true, ...}``,
-``{"ok": false, "refusal": text}`` for the user's eyes, or ``{"ok": false, "error": text}``. What limits it is a file
-that only root writes: :data:`CONFIGURATION`.
+Run by ``sudo`` and ``python -I -m gateway.slurm.launcher``. Standard library only, and little of it, because each call
+pays for what it imports. A request is JSON on standard input, the answer JSON on standard output, in every case:
+``{"ok": true, ...}``, ``{"ok": false, "refusal": text}`` for the user's eyes, or ``{"ok": false, "error": text}``. What
+limits it is a file that only root writes: :data:`CONFIGURATION`.
 """
 
 import base64
+import contextlib
 import json
 import os
 import pwd
 import re
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway import preflight
 
@@ -62,8 +61,7 @@ class RequestError(Exception):
     """A request that this program does not do."""
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """What only root decides."""
 
     minimum_uid: int
@@ -75,8 +73,7 @@ class Limits:
     scancel: str
 
 
-@dataclass(frozen=True)
-class User:
+class User(NamedTuple):
     """Who runs this."""
 
     name: str
@@ -171,7 +168,8 @@ def _forget_old_logs(limits: Limits, user: User) -> None:
     logs = user.staging / "logs"
     for folder in logs.iterdir() if logs.is_dir() else ():
         if CLUSTER_NAME.fullmatch(folder.name) and folder.lstat().st_mtime < oldest:
-            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                _remove(folder)
 
 
 def imports(_limits: Limits, user: User, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,6 +229,9 @@ def _cancel(command: Sequence[str]) -> None:
 
 
 def _remove(folder: Path) -> None:
+    # It imports what costs more than most actions, which remove nothing.
+    import shutil  # noqa: PLC0415
+
     if folder.exists():
         shutil.rmtree(folder)
 
