@@ -439,8 +439,6 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         if has_ended(scheduler):
             return await self._ended_status(cluster, reasons.of_end(scheduler, ran=True)), False
         status = {**cluster["status"]}
-        if get_container_state(scheduler, SCHEDULER_COMPONENT) != "running":
-            return status, False
         requeue = await self._fit_workers(cluster, scheduler)
         status["workers"] = len(self.ledger.workers(_key_of(cluster), *PRESENT))
         return status, requeue

@@ -497,6 +497,16 @@ async def test_a_service_leads_to_its_schedulers_address(world, address, address
     }
 
 
+async def test_workers_do_not_wait_until_the_kubelet_tells_that_their_scheduler_runs(world):
+    cluster = world.cluster("c1", phase="Pending", replicas=2, **STARTED, **{names.ADDRESS: "10.0.0.1"})
+    await world.step(cluster)
+    world.becomes("dask-scheduler-c1", "waiting")
+    await world.step(cluster)
+    assert cluster["status"]["phase"] == "Running"
+    await world.step(cluster)
+    assert len(world.kubernetes.pods) == 3
+
+
 async def test_an_endpoint_slice_that_is_there_already_is_taken(world):
     cluster = world.cluster("c1", phase="Pending", **STARTED, **{names.ADDRESS: "10.0.0.1"})
     await world.step(cluster)
