@@ -17,13 +17,15 @@ from urllib.parse import urlsplit
 REPORT_SECONDS = "DASK_GATEWAY_CLIENT_REPORT_SECONDS"
 """Environment variable: how often to report."""
 REPORT_START = "DASK_GATEWAY_REPORT_START"
-"""Environment variable: set where the gateway wants to be told of the start."""
+"""Environment variable: set where the gateway wants to be told of the start; else a heartbeat tells it."""
 ADDRESS = "address"
 """Key in the report of a start: the IP address at which the scheduler listens."""
 LOOK_SECONDS = 1.0
 """How often to look whether somebody is connected: a report at the end tells when it was."""
 AGAIN_SECONDS = 0.5
 """After which pause a start that the gateway did not take is told again."""
+LOOKS_FOR_HEARTBEAT, LOOK_FOR_HEARTBEAT_SECONDS = 20, 0.01
+"""How often, and in what distance, to look whether upstream's preload is about to send heartbeats."""
 WATCHING = "subscribe_worker_status"
 """What a ``GatewayCluster`` asks of a scheduler, even without a client."""
 
@@ -72,6 +74,20 @@ async def report_start(told: Callable[[], Awaitable[None]], again_seconds: float
         await asyncio.sleep(again_seconds)
 
 
+async def hasten_heartbeat(scheduler: Any) -> None:
+    """Have upstream's preload send its first heartbeat now.
+
+    It waits for a quarter of a second, and the gateway with it (dask-gateway 2026.3.0, not reported).
+    """
+    for _ in range(LOOKS_FOR_HEARTBEAT):
+        await asyncio.sleep(LOOK_FOR_HEARTBEAT_SECONDS)
+        for plugin in scheduler.plugins.values():
+            waiter: Any = getattr(getattr(plugin, "service", None), "waiter", None)
+            if getattr(waiter, "task", None) is not None:
+                await waiter.interrupt()
+                return
+
+
 async def report_while_connected(
     presence: Presence, told: Callable[[], Awaitable[None]], seconds: float, look_seconds: float = LOOK_SECONDS
 ) -> None:
@@ -105,5 +121,7 @@ def dask_setup(scheduler: Any) -> None:
     if os.environ.get(REPORT_START):
         start = {ADDRESS: urlsplit(scheduler.address).hostname}
         reports.append(report_start(partial(report, f"{cluster}/start", token, start)))
+    else:
+        reports.append(hasten_heartbeat(scheduler))
     # Kept, because the event loop holds tasks by weak references only.
-    scheduler.gateway_reports = asyncio.gather(*reports)
+    scheduler.gateway_reports = asyncio.gather(*reports, return_exceptions=True)

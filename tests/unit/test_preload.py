@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
+from dask_gateway.scheduler_preload import GatewaySchedulerService
 from distributed import Client, Scheduler
 
 from gateway import preload, presence
@@ -146,6 +147,37 @@ async def test_a_start_is_reported_until_the_gateway_has_taken_it():
     await asyncio.wait_for(task, 10)
     await asyncio.sleep(0.1)
     assert reports.told == 1
+
+
+class Gateway:
+    """What upstream's preload sends heartbeats to."""
+
+    token = "secret"
+
+    def __init__(self):
+        self.heartbeats = []
+
+    async def heartbeat(self, message):
+        self.heartbeats.append(message)
+
+
+async def test_the_first_heartbeat_does_not_wait(scheduler):
+    gateway = Gateway()
+    hastened = asyncio.ensure_future(preload.hasten_heartbeat(scheduler))
+    await asyncio.sleep(2 * preload.LOOK_FOR_HEARTBEAT_SECONDS)
+    service = GatewaySchedulerService(scheduler, gateway=gateway)
+    service.heartbeat_initial = 1000
+    service.listen(("127.0.0.1", 0))
+    try:
+        await asyncio.wait_for(hastened, 10)
+        await until(lambda: gateway.heartbeats)
+        assert gateway.heartbeats[0]["scheduler_address"] == scheduler.address
+    finally:
+        service.stop()
+
+
+async def test_a_scheduler_without_heartbeats_is_left_alone(scheduler):
+    await asyncio.wait_for(preload.hasten_heartbeat(scheduler), 10)
 
 
 @pytest.mark.parametrize("wanted", [True, False])
