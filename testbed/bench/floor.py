@@ -2,7 +2,7 @@
 
 import time
 
-from testbed import cluster, docker, slurm
+from testbed import cluster, docker, submission
 
 POD = "bench-nothing"
 
@@ -21,8 +21,12 @@ def pod_seconds(namespace: str, image: str) -> float:
 
 
 def job_seconds(account: str, slurm_account: str, partition: str) -> float:
-    """From the wish for a job until it has ended; a call of docker is in it."""
-    run = ("srun", "--account", slurm_account, "--partition", partition, "--chdir", "/", "true")
-    started = time.perf_counter()
-    docker.execute(f"af-{slurm.CONTROLLER}", ["runuser", "-u", account, "--", *run])
-    return time.perf_counter() - started
+    """From the wish for a batch job until it runs; a call of docker is in it."""
+    output = f"/depot/cms/users/{account}/bench-nothing"
+    where = ("--account", slurm_account, "--partition", partition, "--chdir", "/", "--output", output)
+    submit = ("sbatch", "--wait", *where, "--wrap", "date +%s.%N")
+    started = time.time()
+    docker.execute(submission.CONTAINER, ["runuser", "-u", account, "--", *submit])
+    ran = float(docker.execute(submission.CONTAINER, ["cat", output]))
+    docker.execute(submission.CONTAINER, ["rm", output])
+    return ran - started

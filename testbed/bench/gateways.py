@@ -74,6 +74,15 @@ def _connected(
         yield {side.name: stack.enter_context(sides.client(side, people, tokens)) for side in both}
 
 
+def wait_for_phase(share: float) -> None:
+    """Sleep until that share of a second of the clock is over.
+
+    SLURM looks at its queue once a second, the kubelet at its containers. Where each repetition begins at another
+    phase, and both sides at the same, neither is lucky.
+    """
+    time.sleep((share - time.time()) % 1)
+
+
 def turns(repetitions: int) -> Iterator[tuple[str, ...]]:
     """The order of the sides in each repetition: who was last is first, so that neither always follows the other."""
     for number in range(repetitions):
@@ -96,11 +105,14 @@ def starts(bench: Bench) -> Iterator[Result]:
     running, first = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
     with bench.connected() as clients:
         # The first time warms caches up and does not count.
-        for order in turns(bench.repetitions + 1):
+        for number, order in enumerate(turns(bench.repetitions + 1)):
+            phase = number / bench.repetitions
             for side in order:
+                wait_for_phase(phase)
                 running[side].append(
                     clients[side].ask("new_cluster", options=bench.options(side, LIGHT[bench.backend]))
                 )
+                wait_for_phase(phase)
                 first[side].append(clients[side].ask("first_result"))
                 clients[side].ask("shutdown")
                 time.sleep(PAUSE_SECONDS)
@@ -282,8 +294,11 @@ def floors(bench: Bench) -> Iterator[Result]:
         yield Result("start of Python with a scheduler's imports", times)
     else:
         partition = site.slurm.worker_jobs.partition
-        times = [floor.job_seconds(sides.PERSON, site.slurm.account, partition) for _ in count]
-        yield Result("a SLURM job that does nothing, until it has ended", times)
+        times = []
+        for number in count:
+            wait_for_phase(number / bench.repetitions)
+            times.append(floor.job_seconds(sides.PERSON, site.slurm.account, partition))
+        yield Result("a SLURM job that does nothing, until it runs", times)
 
 
 @dataclass(frozen=True)
