@@ -178,7 +178,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         name = str(self.get_cluster_name(cluster))
         self.log.info("Created cluster %s for user %s", name, user.name)
         try:
-            await self._hand_over_variables(cluster, prepared.request)
+            await self._store_variables(cluster, prepared.request)
             await self._await_first_act(name)
         except BaseException:
             await self._delete(name)
@@ -203,8 +203,11 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         total = quota.Amount.of_total(holdings.total_of(self.site.kubernetes, user_class.name))
         return holdings.held(self.informer.cache.values(), username), total
 
-    async def _hand_over_variables(self, cluster: Mapping[str, Any], request: ClusterRequest) -> None:
-        """Put the user's variables into a Secret that goes with the cluster, then let the controller begin."""
+    async def _store_variables(self, cluster: Mapping[str, Any], request: ClusterRequest) -> None:
+        """Put the user's variables into a Secret that goes with the cluster. The scheduler's pod waits for it.
+
+        Raises :class:`Refusal`.
+        """
         name = cluster["metadata"]["name"]
         secret = {
             "metadata": {
@@ -222,15 +225,9 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
             "data": {key: b64encode(content).decode() for key, content in secret_content(request).items()},
         }
         await self.core_client.create_namespaced_secret(self.namespace, secret)
-        noted = await self.custom_client.patch_namespaced_custom_object(
-            GROUP,
-            self.crd_version,
-            self.namespace,
-            PLURAL,
-            name,
-            [{"op": "add", "path": "/spec/variables", "value": names.variables_name(name)}],
-        )
-        if not noted["spec"].get("active", True):
+        now = await self._read(name)
+        # The controller may have looked for the Secret of a stopped cluster before there was one.
+        if now is None or not now["spec"].get("active", True):
             raise Refusal(f"The cluster {name} was stopped while it was started.")
 
     async def _await_first_act(self, name: str) -> None:

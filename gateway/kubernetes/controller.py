@@ -337,12 +337,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         Service and routes are made, then proxies learn them. Here all that is ready before the scheduler, which tells
         itself when it listens.
         """
-        if "variables" not in cluster["spec"]:
-            # The API server is about to store the user's variables, and to note it here.
-            return None, False
         status = {"phase": "Pending", **cluster.get("status", {})}
-        if "credentials" not in status:
-            status["credentials"] = await self.create_secret_if_not_exists(cluster)
         try:
             scheduler = await self._scheduler_of_pending(cluster, status)
         except RoomSoonError:
@@ -363,11 +358,19 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
     async def _scheduler_of_pending(
         self, cluster: Mapping[str, Any], status: dict[str, Any]
     ) -> Mapping[str, Any] | None:
-        """The scheduler's pod, made if it never was, as far as it is known yet; the status notes its name."""
+        """The scheduler's pod, made with its credentials if it never was, as far as it is known yet.
+
+        The status notes the names.
+        """
         if "schedulerPod" in status:
             return self._scheduler_pod(cluster)
         pod: Mapping[str, Any] | None
-        status["schedulerPod"], pod = await self.create_scheduler_pod_if_not_exists(cluster)
+        # At the same time: the pod waits for what it mounts, and that takes it longer than this.
+        credentials = asyncio.ensure_future(self.create_secret_if_not_exists(cluster))
+        try:
+            status["schedulerPod"], pod = await self.create_scheduler_pod_if_not_exists(cluster)
+        finally:
+            status["credentials"] = await credentials
         return pod
 
     async def _lead_to(self, cluster: Mapping[str, Any], scheduler: Mapping[str, Any], status: dict[str, Any]) -> None:

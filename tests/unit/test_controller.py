@@ -139,7 +139,6 @@ class World:
                 "options": {},
                 "config": config,
                 "replicas": replicas,
-                "variables": f"dask-variables-{name}",
                 **spec,
             },
             "status": {"phase": phase, "schedulerPod": f"dask-scheduler-{name}"} if phase == "Running" else {},
@@ -522,13 +521,6 @@ def test_credentials_have_what_upstreams_pods_and_server_look_for(world):
     assert ours["metadata"] == {key: upstreams["metadata"][key] for key in ("name", "labels")}
 
 
-async def test_clusters_wait_for_their_variables(world):
-    cluster = world.cluster("c1", phase="Pending")
-    del cluster["spec"]["variables"]
-    await world.step(cluster)
-    assert world.kubernetes.pods == {}
-
-
 @pytest.mark.weakness(3)
 async def test_a_cluster_of_a_system_account_fails_and_leaves_no_credentials(world):
     cluster = world.cluster("c1", dataclasses.replace(ALICE, account=Account("x", 0, 0, ())), phase="Pending")
@@ -569,13 +561,6 @@ async def test_what_has_not_started_in_time_fails_and_leaves_nothing(world):
     assert cluster["status"]["reason"] == ("The cluster did not start within 120 s: not a directory (FailedMount)")
     assert world.kubernetes.deleted == ["dask-scheduler-c1"]
     assert world.kubernetes.secrets == set()
-
-
-async def test_a_cluster_that_the_api_server_has_abandoned_fails_in_time(world):
-    cluster = world.cluster("c1", phase="Pending", age=121)
-    del cluster["spec"]["variables"]
-    await world.step(cluster)
-    assert cluster["status"]["phase"] == "Failed"
 
 
 @pytest.mark.parametrize("phase", ["Running", "Pending"])
