@@ -1,6 +1,8 @@
 """What Prometheus reads of the gateway's own processes. No label names a user or a cluster."""
 
 import asyncio
+import selectors
+import time
 from typing import ClassVar
 
 from prometheus_client import Counter, Histogram, start_http_server
@@ -11,8 +13,6 @@ from gateway.ends import Cause, EndCause, StartFailure
 from gateway.site import Backend
 
 PATH = "/metrics"
-LAG_INTERVAL_SECONDS = 0.5
-"""How often the event loop is looked at: what blocks it for longer is never missed. Each look costs an idle gateway."""
 
 START_FAILURES = Counter(
     "dask_gateway_start_failures", "Clusters that were asked for and never ran.", ("backend", "cause")
@@ -20,7 +20,7 @@ START_FAILURES = Counter(
 ENDS = Counter("dask_gateway_ends", "Other clusters that are over.", ("backend", "cause"))
 LOOP_LAG = Histogram(
     "dask_gateway_event_loop_lag_seconds",
-    "How late the event loop wakes what sleeps.",
+    "How long the event loop does not look at what else is due: one turn of it.",
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 REQUESTS = Histogram(
@@ -44,13 +44,29 @@ def begin(backend: Backend) -> None:
             counter.labels(backend.value, cause.value)
 
 
-async def watch_loop() -> None:
-    """Observe how late the running event loop is, for ever."""
-    loop = asyncio.get_running_loop()
-    while True:
-        due = loop.time() + LAG_INTERVAL_SECONDS
-        await asyncio.sleep(LAG_INTERVAL_SECONDS)
-        LOOP_LAG.observe(loop.time() - due)
+class MeasuredSelector(selectors.DefaultSelector):
+    """Observes how long an event loop works between two looks for news.
+
+    Nothing that blocks the loop is missed, and an idle loop costs nothing, as a task that looks now and then would.
+    """
+
+    _begun: float | None = None
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready, after at most so many seconds."""
+        if self._begun is not None:
+            LOOP_LAG.observe(time.perf_counter() - self._begun)
+        ready: list[tuple[selectors.SelectorKey, int]] = super().select(timeout)
+        self._begun = time.perf_counter()
+        return ready
+
+
+class MeasuredLoops(asyncio.DefaultEventLoopPolicy):
+    """Makes event loops that are measured."""
+
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        """A loop with the selector above."""
+        return asyncio.SelectorEventLoop(MeasuredSelector())
 
 
 class Measured(Configurable):
@@ -59,13 +75,17 @@ class Measured(Configurable):
     kind: ClassVar[Backend]
     metrics_address = Unicode(help="HOST:PORT of the metrics; without a host all addresses.", config=True)
 
+    def start(self) -> None:
+        """Do what upstream does, on a loop that is measured."""
+        asyncio.set_event_loop_policy(MeasuredLoops())
+        super().start()  # type: ignore[misc] # upstream's
+
     async def setup(self) -> None:
         """Start to serve metrics, then do what upstream does. Raises ``OSError`` when the port is taken."""
         host, _, port = self.metrics_address.rpartition(":")
         begin(self.kind)
         # A thread of its own: it answers while the event loop is blocked, which is what is looked for.
         self._metrics_server, _ = start_http_server(int(port), host or "0.0.0.0")  # noqa: S104 - a pod's own network
-        self._loop_watch = asyncio.create_task(watch_loop())
         await super().setup()  # type: ignore[misc] # upstream's
 
     async def cleanup(self) -> None:
@@ -73,7 +93,6 @@ class Measured(Configurable):
         try:
             await super().cleanup()  # type: ignore[misc] # upstream's
         finally:
-            if hasattr(self, "_loop_watch"):
-                self._loop_watch.cancel()
+            if hasattr(self, "_metrics_server"):
                 await asyncio.to_thread(self._metrics_server.shutdown)
                 self._metrics_server.server_close()

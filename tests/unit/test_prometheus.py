@@ -310,15 +310,29 @@ def block(seconds):
     time.sleep(seconds)
 
 
-async def test_a_blocked_loop_is_seen():
-    watch = asyncio.create_task(metrics.watch_loop())
+async def _blocking(seconds):
     await asyncio.sleep(0)
+    block(seconds)
+    await asyncio.sleep(0)
+
+
+async def _idle():
+    await asyncio.sleep(0.5)
+
+
+def lag_of(main):
     before = lag("sum")
-    block(metrics.LAG_INTERVAL_SECONDS + 0.3)
-    # Due before the watch's next look.
-    await asyncio.sleep(metrics.LAG_INTERVAL_SECONDS / 2)
-    assert lag("sum") - before >= 0.3
-    watch.cancel()
+    with asyncio.Runner(loop_factory=metrics.MeasuredLoops().new_event_loop) as runner:
+        runner.run(main)
+    return lag("sum") - before
+
+
+def test_a_blocked_loop_is_seen():
+    assert 0.3 <= lag_of(_blocking(0.3)) < 0.6
+
+
+def test_an_idle_loop_is_not_late():
+    assert lag_of(_idle()) < 0.3
 
 
 def requests_seen():
