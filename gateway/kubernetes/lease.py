@@ -5,6 +5,7 @@ while it still runs.
 """
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -53,11 +54,14 @@ class Lease:
 
     async def keep(self) -> None:
         """Renew it; returns when somebody else has it, or may have it soon."""
-        renewed = self._clock()
+        renewed, is_known = self._clock(), True
         while self._found == self._holder and self._clock() - renewed < GIVE_UP_SECONDS:
             await asyncio.sleep(PAUSE_SECONDS)
             asked = self._clock()
-            if await self._tried(lambda: self._replace(self._holder)):
+            # Nobody's change is overwritten without a look, and without a change there is nothing to look at.
+            renew = self._write if is_known else self._replace
+            is_known = await self._tried(functools.partial(renew, self._holder))
+            if is_known:
                 renewed = asked
 
     async def release(self) -> None:

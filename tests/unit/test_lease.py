@@ -11,13 +11,15 @@ from kubernetes_asyncio.client.rest import ApiException
 from gateway.kubernetes import lease as module
 from gateway.kubernetes.lease import ASKING_SECONDS, GIVE_UP_SECONDS, LEASE_SECONDS, PAUSE_SECONDS, Lease
 
+REAL_SLEEP = asyncio.sleep
+
 
 class Leases:
     """Kubernetes with the one Lease, as it is kept there."""
 
     def __init__(self, holder=None):
         self.holder, self.version, self.is_up = holder, 1, True
-        self.writes, self.faults = 0, iter(())
+        self.reads, self.writes, self.faults = 0, 0, iter(())
 
     def _lease(self):
         metadata = SimpleNamespace(resource_version=str(self.version))
@@ -26,8 +28,9 @@ class Leases:
 
     async def read_namespaced_lease(self, name, namespace):
         assert (name, namespace) == ("controller-k8s", "cms")
-        if not self.is_up or next(self.faults, False):
+        if not self.is_up:
             raise ApiException(status=500)
+        self.reads += 1
         lease = self._lease()
         # Whoever reads at the same time sees the same.
         await asyncio.sleep(0)
@@ -35,7 +38,7 @@ class Leases:
 
     async def patch_namespaced_lease(self, name, namespace, change, _content_type):
         assert _content_type == "application/merge-patch+json"
-        if not self.is_up:
+        if not self.is_up or next(self.faults, False):
             raise ApiException(status=500)
         if change["metadata"]["resourceVersion"] != str(self.version):
             raise ApiException(status=409)
@@ -130,7 +133,7 @@ async def test_a_holder_that_was_replaced_gives_up_and_takes_nothing_back(clock)
     await second.acquire()
     since = clock.now
     await first.keep()
-    assert clock.now - since == PAUSE_SECONDS
+    assert clock.now - since == 2 * PAUSE_SECONDS
     await first.release()
     assert leases.holder == "second"
 
@@ -142,3 +145,20 @@ async def test_short_faults_of_kubernetes_cost_nothing(clock):
     leases.faults = itertools.chain([True, True, True, False] * 20, itertools.repeat(True))
     await lease.keep()
     assert leases.writes == 1 + 20
+
+
+async def test_a_lease_is_renewed_without_a_look_and_others_may_label_it(clock):
+    leases = Leases()
+    lease = held_by(leases, "first", clock)
+    await lease.acquire()
+    kept = asyncio.ensure_future(lease.keep())
+    for _ in range(2):
+        reads, writes = leases.reads, leases.writes
+        while leases.writes < writes + 20:
+            await REAL_SLEEP(0)
+        assert leases.reads == reads
+        leases.version += 1
+        while leases.reads == reads:
+            await REAL_SLEEP(0)
+    assert not kept.done()
+    kept.cancel()

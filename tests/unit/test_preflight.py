@@ -522,8 +522,9 @@ def test_imports_without_libyaml(seen_by_imports):
 
 
 def test_a_broken_yaml_is_for_dask_to_find(seen_by_imports):
-    with pytest.raises(ImportError, match="broken"):
+    with pytest.raises(ImportError, match="broken") as caught:
         seen_by_imports("raise ImportError('broken')")
+    assert caught.value.__context__ is None
     assert gc.isenabled()
 
 
