@@ -199,7 +199,7 @@ class KubernetesGateway(pulumi.ComponentResource):
                     {
                         "api_groups": ["discovery.k8s.io"],
                         "resources": ["endpointslices"],
-                        "verbs": ["create"],
+                        "verbs": ["create", "delete"],
                     },
                     {"api_groups": [""], "resources": ["secrets"], "verbs": ["create", "delete"]},
                     {"api_groups": [""], "resources": ["services"], "verbs": ["create"]},

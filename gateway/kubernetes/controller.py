@@ -311,6 +311,8 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         self.log.info("Cluster %s.%s of %s: %s: %s", namespace, name, cluster["spec"]["username"], phase, end.reason)
         # By the names that they must have, whatever the status has noted.
         pieces = {"schedulerPod": _scheduler_name(name), "credentials": self.make_secret_name(name)}
+        # First: whoever came by it would be led to a pod that is gone, and wait for nothing.
+        await self._delete_endpoint_slice(name)
         await self.cleanup_cluster_resources(pieces, namespace)
         return {
             **cluster.get("status", {}),
@@ -409,6 +411,13 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
             if error.status != CONFLICT:
                 raise
         return str(made["metadata"]["name"])
+
+    async def _delete_endpoint_slice(self, name: str) -> None:
+        try:
+            await self.discovery_client.delete_namespaced_endpoint_slice(self.make_service_name(name), self.namespace)
+        except ApiException as error:
+            if error.status != NOT_FOUND:
+                raise
 
     async def create_scheduler_pod_if_not_exists(self, cluster: Mapping[str, Any]) -> tuple[str, Any]:
         """Upstream's, within the user's total. Raises :class:`NoRoomError` or :class:`RoomSoonError`."""

@@ -164,6 +164,8 @@ def test_requests_at_once_do_not_pass_the_total(bob: Notebook) -> None:
     total, scheduler = SETTINGS.kubernetes.user_total, SETTINGS.kubernetes.scheduler
     room = 7
     bob.run("cluster.shutdown()")
+    # Its pods hold room as long as they are there.
+    until("nothing of the other cluster is left", lambda: _cores_of("bob") == 0, seconds=60)
     size = 56
     count = int((total.cores - scheduler.cores - room) // size)
     assert scheduler.cores + room + count * size == total.cores

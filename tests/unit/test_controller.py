@@ -87,6 +87,15 @@ class Kubernetes:
         self._answer()
         self.led_to.append(endpoint_slice)
 
+    async def delete_namespaced_endpoint_slice(self, name, namespace):
+        remaining = [
+            item for item in self.led_to if (item["kind"], item["metadata"]["name"]) != ("EndpointSlice", name)
+        ]
+        if len(remaining) == len(self.led_to):
+            raise ApiException(status=404)
+        assert not self.deleted, "the pod goes after the way to it"
+        self.led_to = remaining
+
     async def create_namespaced_custom_object(self, group, version, namespace, plural, item):
         self.led_to.append(item)
 
@@ -485,7 +494,6 @@ async def test_a_cluster_runs_when_its_scheduler_listens_and_can_be_reached(worl
 async def test_a_service_leads_to_its_schedulers_address(world, address, address_type):
     cluster = world.cluster("c1", phase="Pending", **STARTED, **{names.ADDRESS: address})
     await world.step(cluster)
-    await world.step(cluster)
     made = {item["kind"]: item for item in world.kubernetes.led_to}
     service, endpoint_slice = made["Service"], made["EndpointSlice"]
     assert endpoint_slice["addressType"] == address_type
@@ -494,6 +502,16 @@ async def test_a_service_leads_to_its_schedulers_address(world, address, address
     assert {port["name"]: port["port"] for port in endpoint_slice["ports"]} == {
         port["name"]: port["port"] for port in service["spec"]["ports"]
     }
+
+
+async def test_nobody_is_led_to_the_scheduler_of_a_cluster_that_ends(world):
+    cluster = world.cluster("c1", phase="Pending", **STARTED, **{names.ADDRESS: "10.0.0.1"})
+    await world.step(cluster)
+    assert "EndpointSlice" in {item["kind"] for item in world.kubernetes.led_to}
+    cluster["spec"]["active"] = False
+    await world.step(cluster)
+    assert world.kubernetes.deleted == ["dask-scheduler-c1"]
+    assert "EndpointSlice" not in {item["kind"] for item in world.kubernetes.led_to}
 
 
 async def test_workers_do_not_wait_until_the_kubelet_tells_that_their_scheduler_runs(world):
