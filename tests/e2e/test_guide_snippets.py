@@ -169,7 +169,7 @@ def test_shutdown_leaves_nothing(open_notebook: OpenNotebook, administrator: Adm
 
 
 PIECES = {
-    Backend.KUBERNETES: {"pod", "secret", "service", "ingressroute", "ingressroutetcp", "route"},
+    Backend.KUBERNETES: {"pod", "secret", "service", "endpointslice", "ingressroute", "ingressroutetcp", "route"},
     Backend.SLURM: {"job", "folder", "route"},
 }
 """What a running cluster consists of."""
