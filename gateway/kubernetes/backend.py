@@ -24,6 +24,7 @@ from gateway.backend import FacilityBackend
 from gateway.errors import Refusal
 from gateway.kubernetes import connection, holdings, names
 from gateway.kubernetes.config import cluster_config, secret_content
+from gateway.kubernetes.connection import NOT_FOUND
 from gateway.kubernetes.informers import cluster_informer
 from gateway.kubernetes.pool import ConfigMapHolders
 from gateway.options import ClusterRequest
@@ -34,7 +35,6 @@ GROUP = "gateway.dask.org"
 PLURAL = "daskclusters"
 CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 """What may be the name of a cluster, without the namespace (a label of RFC 1123)."""
-NOT_FOUND = 404
 FIRST_ACT_SECONDS = 8.0
 """How long an answer to a new cluster waits for what its scheduler's pod finds. The client would wait anyway; a cluster
 that fails later tells its reason when the client asks whether it has started."""
@@ -140,14 +140,11 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         """Note something in a cluster's spec."""
         namespace, _, short = name.partition(".")
         change = [{"op": "add", "path": f"/spec/{field}", "value": value} for field, value in noted.items()]
-        try:
+        # Gone when an administrator has deleted it, and its scheduler still runs.
+        with connection.accepting(NOT_FOUND):
             await self.custom_client.patch_namespaced_custom_object(
                 GROUP, self.crd_version, namespace, PLURAL, short, change
             )
-        except ApiException as error:
-            # An administrator has deleted it, and its scheduler still runs.
-            if error.status != NOT_FOUND:
-                raise
 
     def cluster_config(self, request: ClusterRequest) -> dict[str, Any]:
         """See :func:`gateway.kubernetes.config.cluster_config`."""
@@ -245,11 +242,8 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         """Delete a cluster with all that belongs to it."""
         namespace, _, short = name.partition(".")
         self.log.info("Deleting cluster %s", name)
-        try:
+        with connection.accepting(NOT_FOUND):
             await self.custom_client.delete_namespaced_custom_object(GROUP, self.crd_version, namespace, PLURAL, short)
-        except ApiException as error:
-            if error.status != NOT_FOUND:
-                raise
 
     def reason_of(self, name: str) -> str | None:
         """Why a cluster failed, as the controller noted it."""

@@ -31,6 +31,7 @@ from gateway import ends, metrics, quota
 from gateway.ends import End, StartFailure
 from gateway.kubernetes import connection, endpoints, holdings, names, reasons
 from gateway.kubernetes.config import PRELOAD, with_variables
+from gateway.kubernetes.connection import CONFLICT, NOT_FOUND
 from gateway.kubernetes.holdings import OVER
 from gateway.kubernetes.informers import cluster_informer
 from gateway.kubernetes.lease import Lease
@@ -41,8 +42,6 @@ from gateway.presence import with_preload
 from gateway.site import Backend, KubernetesGateway
 from gateway.tls import new_keypair
 
-NOT_FOUND = 404
-CONFLICT = 409
 UNAVAILABLE = 503
 PRESENT = (State.CREATING, State.WAITING, State.RUNNING)
 """States of the workers that a cluster has or is about to have."""
@@ -405,19 +404,13 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         name = cluster["metadata"]["name"]
         labels = self.get_labels(name, SCHEDULER_COMPONENT)
         made = endpoints.endpoint_slice(self.make_service_name(name), labels, address, scheduler)
-        try:
+        with connection.accepting(CONFLICT):
             await self.discovery_client.create_namespaced_endpoint_slice(self.namespace, made)
-        except ApiException as error:
-            if error.status != CONFLICT:
-                raise
         return str(made["metadata"]["name"])
 
     async def _delete_endpoint_slice(self, name: str) -> None:
-        try:
+        with connection.accepting(NOT_FOUND):
             await self.discovery_client.delete_namespaced_endpoint_slice(self.make_service_name(name), self.namespace)
-        except ApiException as error:
-            if error.status != NOT_FOUND:
-                raise
 
     async def create_scheduler_pod_if_not_exists(self, cluster: Mapping[str, Any]) -> tuple[str, Any]:
         """Upstream's, within the user's total. Raises :class:`NoRoomError` or :class:`RoomSoonError`."""
@@ -566,11 +559,8 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
 
     async def _delete_variables(self, cluster: Mapping[str, Any]) -> None:
         metadata = cluster["metadata"]
-        try:
+        with connection.accepting(NOT_FOUND):
             await self.core_client.delete_namespaced_secret(names.variables_name(metadata["name"]), self.namespace)
-        except ApiException as error:
-            if error.status != NOT_FOUND:
-                raise
 
     async def _serve(self) -> None:
         self.runner = web.AppRunner(

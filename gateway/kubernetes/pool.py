@@ -7,8 +7,8 @@ from kubernetes_asyncio.client.rest import ApiException
 
 from gateway import pool
 from gateway.errors import Refusal
+from gateway.kubernetes.connection import CONFLICT
 
-CONFLICT = 409
 ATTEMPTS = 8
 PAUSE_SECONDS = 0.05
 """Between attempts, each time longer."""

@@ -26,7 +26,8 @@ def job_seconds(account: str, slurm_account: str, partition: str) -> float:
     where = ("--account", slurm_account, "--partition", partition, "--chdir", "/", "--output", output)
     submit = ("sbatch", "--wait", *where, "--wrap", "date +%s.%N")
     started = time.time()
-    docker.execute(submission.CONTAINER, ["runuser", "-u", account, "--", *submit])
-    ran = float(docker.execute(submission.CONTAINER, ["cat", output]))
-    docker.execute(submission.CONTAINER, ["rm", output])
-    return ran - started
+    try:
+        docker.execute(submission.CONTAINER, ["runuser", "-u", account, "--", *submit])
+        return float(docker.execute(submission.CONTAINER, ["cat", output])) - started
+    finally:
+        docker.execute(submission.CONTAINER, ["rm", "-f", output])

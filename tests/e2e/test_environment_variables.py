@@ -12,7 +12,6 @@ import pytest
 from administration import Administrator, SlurmAdministrator
 from notebooks import Notebook, on_worker
 
-from gateway.kubernetes import names
 from gateway.site import Backend
 from testbed import cluster as kind
 from testbed import docker, process, submission
@@ -129,19 +128,16 @@ def test_without_env_workers_have_a_path(backend: Backend, no_leftovers: None) -
 # Where a value must not stand. Each place is seen to be looked at: what is there is found by another text.
 
 
-def labels_of(part: str) -> str:
-    labels = names.component_labels(SETTINGS.kubernetes.release, part)
-    return ",".join(f"{name}={value}" for name, value in labels.items())
-
-
 def kubernetes_places() -> dict[str, str]:
     """Everything about clusters that is not a secret, and what the gateway's processes have and write."""
     namespace = SETTINGS.kubernetes.namespace
     objects = "daskclusters.gateway.dask.org,pods,events,services,configmaps,ingressroutes.traefik.io"
     logs = {
         # Of all replicas: a cluster's requests may all have come to the same one.
-        f"log of {part}": kind.kubectl("logs", f"--namespace={namespace}", "--selector", labels_of(part), "--tail=-1")
-        for part in ("api", "controller")
+        f"log of {part}": kind.kubectl(
+            "logs", f"--namespace={namespace}", f"deployment/{part}", "--all-pods", "--tail=-1"
+        )
+        for part in (f"api-{SETTINGS.kubernetes.release}", f"controller-{SETTINGS.kubernetes.release}")
     }
     node = process.capture(["docker", "ps", "--quiet", "--filter", "name=control-plane"]).strip()
     return {
