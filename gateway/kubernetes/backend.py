@@ -100,7 +100,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
                 self.informer.handle(before, "DELETED")
                 await self.sync_cluster(name)
         except (ApiException, ClientError, TimeoutError) as error:
-            self.log.warning("Kubernetes does not tell about cluster %s: %r", name, error)
+            self.log.warning("Kubernetes does not tell about cluster %s: %s", name, connection.message_of(error))
             return name in self.clusters
         return latest is not None
 

@@ -1,13 +1,16 @@
 """The connection to Kubernetes' API server."""
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from kubernetes_asyncio import client, config
 from kubernetes_asyncio.client.rest import ApiException
 
 NOT_FOUND = 404
 CONFLICT = 409
+GONE = 410
 
 
 @contextlib.contextmanager
@@ -27,3 +30,25 @@ async def open_client() -> client.ApiClient:
     except config.ConfigException:
         await config.load_kube_config()
     return client.ApiClient()
+
+
+def reason_in(error: ApiException) -> str | None:
+    """Kubernetes' word for an error, for example ``AlreadyExists``."""
+    reason: str | None = _status_of(error).get("reason")
+    return reason
+
+
+def message_of(error: Exception) -> str:
+    """What Kubernetes says of an error, or what has kept it from answering, in a line for a log."""
+    if not isinstance(error, ApiException):
+        return repr(error)
+    return str(_status_of(error).get("message", f"{error.status} {error.reason}"))
+
+
+def _status_of(error: ApiException) -> Mapping[str, Any]:
+    """The object with which Kubernetes answers an error; empty when something else has answered."""
+    try:
+        status = json.loads(error.body or "")
+    except ValueError:
+        return {}
+    return status if isinstance(status, dict) else {}

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import json
 import math
 import os
 import secrets
@@ -16,7 +15,6 @@ from typing import Any
 from aiohttp import web
 from dask_gateway_server.backends.kubernetes.controller import KubeController, get_container_state
 from dask_gateway_server.backends.kubernetes.utils import (
-    Informer,
     RateLimitedClient,
     k8s_timestamp,
     parse_k8s_timestamp,
@@ -31,9 +29,9 @@ from gateway import ends, metrics, quota
 from gateway.ends import End, StartFailure
 from gateway.kubernetes import connection, endpoints, holdings, names, reasons
 from gateway.kubernetes.config import PRELOAD, with_variables
-from gateway.kubernetes.connection import CONFLICT, NOT_FOUND
+from gateway.kubernetes.connection import CONFLICT, NOT_FOUND, message_of, reason_in
 from gateway.kubernetes.holdings import OVER
-from gateway.kubernetes.informers import cluster_informer
+from gateway.kubernetes.informers import PatientInformer, cluster_informer
 from gateway.kubernetes.lease import Lease
 from gateway.kubernetes.ledger import ENDED, Entry, Ledger, State, entry_of
 from gateway.kubernetes.ledger import OVER as POD_OVER
@@ -45,8 +43,9 @@ from gateway.tls import new_keypair
 UNAVAILABLE = 503
 PRESENT = (State.CREATING, State.WAITING, State.RUNNING)
 """States of the workers that a cluster has or is about to have."""
-FORGET_SECONDS = 60
-"""How often the ledger is compared with what the informer of pods has seen; longer than any of its delays."""
+FORGET_SECONDS = 120
+"""How often the ledger is compared with what the informer of pods has seen; longer than any of its delays, the longest of
+which is on a connection whose other end has vanished: 90 s."""
 CLOSING_SECONDS = 15.0
 """How long open requests may take to end when the controller stops."""
 
@@ -169,12 +168,12 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
     def _limited(self, api: Any) -> RateLimitedClient:
         return StrictClient(api(api_client=self.api_client), self.rate_limiter)
 
-    def _make_informers(self) -> dict[str, Informer]:
+    def _make_informers(self) -> dict[str, PatientInformer]:
         """By the names under which upstream's methods look them up."""
         in_namespace = {"namespace": self.namespace, "label_selector": self.label_selector}
         return {
             "cluster": cluster_informer(self, on_update=self.on_cluster_update, on_delete=self.on_cluster_delete),
-            "pod": Informer(
+            "pod": PatientInformer(
                 parent=self,
                 name="pod",
                 client=self.core_client,
@@ -621,23 +620,3 @@ def seconds_since_client(cluster: Mapping[str, Any]) -> float:
     said = cluster["spec"].get(LAST_CLIENT)
     age = age_seconds(cluster)
     return age if said is None else min(age, float(timestamp() - parse_k8s_timestamp(said)) / 1000)
-
-
-def reason_in(error: ApiException) -> str | None:
-    """Kubernetes' word for an error, for example ``AlreadyExists``."""
-    reason: str | None = _status_of(error).get("reason")
-    return reason
-
-
-def message_of(error: ApiException) -> str:
-    """What Kubernetes says of an error."""
-    return str(_status_of(error).get("message", f"{error.status} {error.reason}"))
-
-
-def _status_of(error: ApiException) -> Mapping[str, Any]:
-    """The object with which Kubernetes answers an error; empty when something else has answered."""
-    try:
-        status = json.loads(error.body or "")
-    except ValueError:
-        return {}
-    return status if isinstance(status, dict) else {}

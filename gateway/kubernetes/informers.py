@@ -1,15 +1,100 @@
-"""Informers that API server and controller both have."""
+"""Informers: what Kubernetes has of a kind in a namespace, followed."""
 
-from collections.abc import Callable
+import asyncio
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from aiohttp import ClientError
 from dask_gateway_server.backends.kubernetes.backend import KubeBackendAndControllerMixin
-from dask_gateway_server.backends.kubernetes.utils import Informer
+from dask_gateway_server.backends.kubernetes.utils import Informer, watch
+from kubernetes_asyncio.client.rest import ApiException
+from traitlets import Integer
+
+from gateway.kubernetes.connection import GONE, message_of
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 5.0
+"""An API server that is back is noticed within that time."""
+ANSWER_SECONDS = 30
+"""How long a list may take, and how late the end of a watch may be that Kubernetes was to end by itself."""
+FAULTS = (ApiException, ClientError, OSError, TimeoutError, json.JSONDecodeError)
+"""What an API server that goes away leads to; the last one where a connection ends in the middle of a line."""
+
+
+class PatientInformer(Informer):  # type: ignore[misc] # upstream has no types
+    """Upstream's, for times when Kubernetes does not answer.
+
+    Upstream's asks again at once while Kubernetes' API server is away, and logs a traceback each time: thousands in a
+    second. It waits forever on a connection whose other end has vanished. And it can't log an error that a watch tells:
+    its message has a place more than values. None of it is reported upstream.
+    """
+
+    timeout_seconds = Integer(60, help="Kubernetes ends a watch after this; the next one goes on from there.")
+
+    async def run(self) -> None:
+        """List, then watch, forever."""
+        pauses = _growing_pauses()
+        while True:
+            try:
+                version = await self._list()
+                pauses = _growing_pauses()
+                await self._follow(version)
+            except Exception as error:  # noqa: BLE001 - whatever it is, without news the gateway would be blind
+                await self._pause(error, next(pauses))
+
+    async def _pause(self, error: Exception, seconds: float) -> None:
+        message = "Kubernetes tells nothing of the objects %s; asking again in %g s: %s"
+        self.log.warning(message, self.name, seconds, message_of(error), exc_info=not isinstance(error, FAULTS))
+        await asyncio.sleep(seconds)
+
+    async def _list(self) -> str:
+        """Take over all that there is; returns its version, from which a watch goes on."""
+        method = getattr(self.client, self.method)
+        answer = await method(**self.method_kwargs, _request_timeout=ANSWER_SECONDS)
+        found = self.client.api_client.sanitize_for_serialization(answer)
+        self.handle_initial(found["items"])
+        self.initialized.set()
+        return str(found["metadata"]["resourceVersion"])
+
+    async def _follow(self, version: str) -> None:
+        """Take over what changes, until Kubernetes does not know any more what came after the last change."""
+        try:
+            while True:
+                version = await self._watch(version)
+        except ApiException as error:
+            if error.status != GONE:
+                raise
+
+    async def _watch(self, version: str) -> str:
+        """Take over what changes for a while; returns the last version seen. Raises ``ApiException`` and others."""
+        options = {
+            "resource_version": version,
+            # They bring versions when nothing changes, so that Kubernetes still knows ours after a quiet time.
+            "allow_watch_bookmarks": True,
+            "timeout_seconds": self.timeout_seconds,
+            "_request_timeout": self.timeout_seconds + ANSWER_SECONDS,
+        }
+        async for event in watch(getattr(self.client, self.method), **self.method_kwargs, **options):
+            found = event["object"]
+            if event["type"] == "ERROR":
+                raise ApiException(status=found.get("code"), reason=found.get("message"))
+            version = found["metadata"]["resourceVersion"]
+            if event["type"] != "BOOKMARK":
+                self.handle(found, event["type"])
+        return version
+
+
+def _growing_pauses() -> Iterator[float]:
+    seconds = FIRST_PAUSE_SECONDS
+    while True:
+        yield seconds
+        seconds = min(2 * seconds, LONGEST_PAUSE_SECONDS)
 
 
 def cluster_informer(
     owner: KubeBackendAndControllerMixin, on_update: Callable[..., None], on_delete: Callable[..., None]
-) -> Informer:
+) -> PatientInformer:
     """Follows the DaskClusters of its owner's namespace; upstream's follow all namespaces (dask/dask-gateway#661)."""
     selection: dict[str, Any] = {
         "group": "gateway.dask.org",
@@ -18,7 +103,7 @@ def cluster_informer(
         "plural": "daskclusters",
         "label_selector": owner.label_selector,
     }
-    return Informer(
+    return PatientInformer(
         parent=owner,
         name="cluster",
         client=owner.custom_client,

@@ -15,6 +15,8 @@ from aiohttp import ClientError
 from kubernetes_asyncio import client
 from kubernetes_asyncio.client.rest import ApiException
 
+from gateway.kubernetes.connection import message_of
+
 LEASE_SECONDS = 15
 """Without news of its holder for so long, others take it (client-go's default, like the next)."""
 GIVE_UP_SECONDS = 10.0
@@ -74,7 +76,7 @@ class Lease:
             async with asyncio.timeout(ASKING_SECONDS):
                 return await action()
         except FAULTS as error:
-            self._log.warning("The lease %s can't be had or kept now: %r", self._name, error)
+            self._log.warning("The lease %s can't be had or kept now: %s", self._name, message_of(error))
             return False
 
     async def _take(self) -> bool:

@@ -1,6 +1,7 @@
 """Upstream's SLURM backend, with checked requests, acting as users by the launcher only."""
 
 import asyncio
+import itertools
 import json
 import shutil
 import sys
@@ -38,7 +39,9 @@ WORKER_LOG = "dask-worker-%A_%a.log"
 ACT_SECONDS = 120
 """Bound on one call of the launcher: longer than what it bounds itself."""
 LOOK_SECONDS = 15
-"""Between looks at all jobs: how late the end of a running scheduler's job, or a job that nobody remembers, is seen."""
+"""Between looks at all jobs: how late the end of a running scheduler's job is seen."""
+QUIET_LOOKS = 4
+"""Without any cluster, one of so many looks is taken: a job that nobody remembers is seen that much later."""
 SUBMIT_AGAIN_SECONDS = 10
 """After SLURM did not take workers."""
 END_SECONDS = 60
@@ -170,8 +173,10 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         return {number: number in known and known[number].is_alive for number in job_ids}
 
     async def _look_after_jobs(self) -> None:
-        while True:
+        for number in itertools.count():
             await asyncio.sleep(LOOK_SECONDS)
+            if number % QUIET_LOOKS and not self._present_clusters():
+                continue
             try:
                 await self._look_at_jobs()
             except (commands.CommandError, OSError) as error:
@@ -196,8 +201,11 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             except LauncherError as error:
                 self.log.error("They are not cancelled: %s", error)
 
+    def _present_clusters(self) -> list[Cluster]:
+        return [cluster for cluster in self.db.name_to_cluster.values() if cluster.status < JobStatus.STOPPED]
+
     def _remembered_jobs(self) -> set[str]:
-        clusters = [cluster for cluster in self.db.name_to_cluster.values() if cluster.status < JobStatus.STOPPED]
+        clusters = self._present_clusters()
         items = [*clusters, *(worker for cluster in clusters for worker in cluster.workers.values())]
         return {item.state["job_id"] for item in items if "job_id" in item.state}
 

@@ -11,6 +11,7 @@ from gateway.environments import Environment
 from gateway.kubernetes import holdings, names
 from gateway.kubernetes.config import cluster_config, controller_config
 from gateway.kubernetes.controller import FacilityKubeController
+from gateway.kubernetes.informers import PatientInformer
 from gateway.kubernetes.ledger import Entry, State
 from gateway.options import GIB, ClusterRequest
 from gateway.site import Site
@@ -42,7 +43,9 @@ def of_create(site: Site, repetitions: int) -> list[float]:
 def of_scale(site: Site, repetitions: int) -> list[float]:
     """Seconds in which the controller shares out room for many workers, beside the user's other clusters."""
     controller = FacilityKubeController(config=controller_config(site))
-    controller.informers = {"cluster": {}}
+    clusters = PatientInformer()
+    clusters.cache = {}
+    controller.informers = {"cluster": clusters}
     for number in range(CLUSTERS_OF_USER):
         for pod in range(WORKERS_OF_CLUSTER):
             controller.ledger.saw(f"pod-{number}-{pod}", _worker(f"c{number}"))

@@ -75,6 +75,8 @@ def alice(backend: Backend, no_leftovers: None) -> Iterator[Notebook]:
     with Notebook("alice") as kernel:
         for name in (f"connect-{backend.value}", "create", "compute"):
             kernel.snippet(name)
+        # A computation needs only the first of them.
+        kernel.run("client.wait_for_workers(2, timeout=120)", seconds=150)
         yield kernel
 
 

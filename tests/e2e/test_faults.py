@@ -20,6 +20,7 @@ from notebooks import CellError, Notebook
 from gateway.kubernetes import names
 from gateway.site import Backend
 from gateway.slurm import jobs
+from gateway.slurm.backend import LOOK_SECONDS, QUIET_LOOKS
 from testbed import cluster, docker, slurm, submission
 from testbed.waiting import until
 
@@ -242,8 +243,9 @@ def test_jobs_that_nobody_remembers_are_cancelled(bob: Notebook, administrator: 
         return docker.execute(submission.CONTAINER, command).strip()
 
     orphan, stranger = submitted(ours), submitted(others)
+    seconds = LOOK_SECONDS * (QUIET_LOOKS + 1)
     try:
-        until("the gateway has cancelled it", lambda: f"job/{orphan}" not in administrator.everything(), seconds=60)
+        until("the gateway has cancelled it", lambda: f"job/{orphan}" not in administrator.everything(), seconds)
         assert f"job/{stranger}" in administrator.everything()
     finally:
         docker.execute(SLURMCTLD, ["scancel", orphan, stranger])

@@ -20,7 +20,8 @@ from test_kubernetes import ALICE, DAVE
 
 from gateway.kubernetes import holdings, names
 from gateway.kubernetes.config import cluster_config, controller_config
-from gateway.kubernetes.controller import FacilityKubeController, StrictClient, message_of
+from gateway.kubernetes.connection import message_of
+from gateway.kubernetes.controller import FacilityKubeController, StrictClient
 from gateway.site import UserTotal
 from gateway.users import Account
 

@@ -25,7 +25,14 @@ from gateway.site import UserTotal
 from gateway.slurm import backend as slurm_backend
 from gateway.slurm import jobs, records
 from gateway.slurm.__main__ import SlurmGateway, main
-from gateway.slurm.backend import GONE, FacilitySlurmBackend, FacilitySlurmClusterConfig, LauncherError, read_answer
+from gateway.slurm.backend import (
+    GONE,
+    QUIET_LOOKS,
+    FacilitySlurmBackend,
+    FacilitySlurmClusterConfig,
+    LauncherError,
+    read_answer,
+)
 from gateway.slurm.commands import CommandError
 from gateway.slurm.config import cluster_config, plan_of, server_config
 from gateway.users import Account, classify
@@ -452,6 +459,27 @@ async def test_a_cluster_whose_schedulers_job_has_ended_ends(running, launcher, 
     squeue(running, tmp_path, said)
     await running._look_at_jobs()
     assert cluster.target == JobStatus.FAILED
+
+
+@pytest.mark.parametrize("status", [None, JobStatus.STOPPED, JobStatus.RUNNING])
+async def test_the_queue_is_looked_at_less_while_there_is_no_cluster(running, testbed_site, monkeypatch, status):
+    waits, looks = [], []
+
+    async def wait(seconds):
+        waits.append(seconds)
+        if len(waits) > 2 * QUIET_LOOKS:
+            raise asyncio.CancelledError
+
+    async def look():
+        looks.append(len(waits))
+
+    if status is not None:
+        cluster_in(running, testbed_site, status=status)
+    monkeypatch.setattr(running, "_look_at_jobs", look)
+    monkeypatch.setattr(asyncio, "sleep", wait)
+    with pytest.raises(asyncio.CancelledError):
+        await running._look_after_jobs()
+    assert looks == ([1, 1 + QUIET_LOOKS] if status != JobStatus.RUNNING else list(range(1, 1 + 2 * QUIET_LOOKS)))
 
 
 async def test_no_cluster_ends_because_slurm_does_not_answer(running, launcher, testbed_site, tmp_path):
