@@ -2,10 +2,13 @@
 
 import asyncio
 import selectors
+import socket
+import threading
 import time
+from http.server import ThreadingHTTPServer
 from typing import ClassVar
 
-from prometheus_client import Counter, Histogram, start_http_server
+from prometheus_client import Counter, Histogram, MetricsHandler
 from traitlets import Unicode
 from traitlets.config import Configurable
 
@@ -13,6 +16,8 @@ from gateway.ends import Cause, EndCause, StartFailure
 from gateway.site import Backend
 
 PATH = "/metrics"
+WAKE_SECONDS = 3600
+"""How often the server of metrics wakes without being asked."""
 
 START_FAILURES = Counter(
     "dask_gateway_start_failures", "Clusters that were asked for and never ran.", ("backend", "cause")
@@ -69,6 +74,25 @@ class MeasuredLoops(asyncio.DefaultEventLoopPolicy):
         return asyncio.SelectorEventLoop(MeasuredSelector())
 
 
+class MetricsServer(ThreadingHTTPServer):
+    """Serves metrics to Prometheus, by a thread of its own: it answers while the event loop is blocked.
+
+    prometheus_client's own server is not used because it wakes twice a second for nothing.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        """Raises ``OSError`` when the port is taken."""
+        super().__init__((host, port), MetricsHandler)
+        threading.Thread(target=self.serve_forever, args=(WAKE_SECONDS,), daemon=True).start()
+
+    def end(self) -> None:
+        """Stop; nobody can connect any more."""
+        # It would not notice that it is to end before it wakes.
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.shutdown()
+        self.server_close()
+
+
 class Measured(Configurable):
     """Mixin of a process of the gateway, before upstream's class: serves metrics while that runs."""
 
@@ -84,8 +108,7 @@ class Measured(Configurable):
         """Start to serve metrics, then do what upstream does. Raises ``OSError`` when the port is taken."""
         host, _, port = self.metrics_address.rpartition(":")
         begin(self.kind)
-        # A thread of its own: it answers while the event loop is blocked, which is what is looked for.
-        self._metrics_server, _ = start_http_server(int(port), host or "0.0.0.0")  # noqa: S104 - a pod's own network
+        self._metrics_server = MetricsServer(host, int(port))
         await super().setup()  # type: ignore[misc] # upstream's
 
     async def cleanup(self) -> None:
@@ -94,5 +117,4 @@ class Measured(Configurable):
             await super().cleanup()  # type: ignore[misc] # upstream's
         finally:
             if hasattr(self, "_metrics_server"):
-                await asyncio.to_thread(self._metrics_server.shutdown)
-                self._metrics_server.server_close()
+                await asyncio.to_thread(self._metrics_server.end)

@@ -44,8 +44,8 @@ UNAVAILABLE = 503
 PRESENT = (State.CREATING, State.WAITING, State.RUNNING)
 """States of the workers that a cluster has or is about to have."""
 FORGET_SECONDS = 120
-"""How often the ledger is compared with what the informer of pods has seen; longer than any of its delays, the longest of
-which is on a connection whose other end has vanished: 90 s."""
+"""How often the ledger is compared with what the informer of pods has seen; longer than any of its delays. The longest
+is that on a connection whose other end has vanished, 90 s."""
 CLOSING_SECONDS = 15.0
 """How long open requests may take to end when the controller stops."""
 

@@ -17,12 +17,15 @@ from kubernetes_asyncio.client.rest import ApiException
 
 from gateway.kubernetes.connection import message_of
 
-LEASE_SECONDS = 15
-"""Without news of its holder for so long, others take it (client-go's default, like the next)."""
-GIVE_UP_SECONDS = 10.0
+LEASE_SECONDS = 40
+"""Without news of its holder for so long, others take it. It is as long as the lease of a node, and as often renewed
+(the kubelet's ``nodeLeaseDurationSeconds``)."""
+GIVE_UP_SECONDS = 30.0
 """A holder that could not renew it for so long ends, a pause and a question later at most: before others begin."""
+RENEWAL_SECONDS = 10.0
+"""Between renewals."""
 PAUSE_SECONDS = 2.0
-"""Between looks, and between renewals."""
+"""Between looks, and after a renewal that failed."""
 ASKING_SECONDS = 2.0
 """How long Kubernetes may take to answer."""
 FAULTS = (ApiException, ClientError, TimeoutError)
@@ -58,7 +61,7 @@ class Lease:
         """Renew it; returns when somebody else has it, or may have it soon."""
         renewed, is_known = self._clock(), True
         while self._found == self._holder and self._clock() - renewed < GIVE_UP_SECONDS:
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(RENEWAL_SECONDS if is_known else PAUSE_SECONDS)
             asked = self._clock()
             # Nobody's change is overwritten without a look, and without a change there is nothing to look at.
             renew = self._write if is_known else self._replace

@@ -1,7 +1,6 @@
 """Upstream's SLURM backend, with checked requests, acting as users by the launcher only."""
 
 import asyncio
-import itertools
 import json
 import shutil
 import sys
@@ -40,8 +39,10 @@ ACT_SECONDS = 120
 """Bound on one call of the launcher: longer than what it bounds itself."""
 LOOK_SECONDS = 15
 """Between looks at all jobs: how late the end of a running scheduler's job is seen."""
-QUIET_LOOKS = 4
-"""Without any cluster, one of so many looks is taken: a job that nobody remembers is seen that much later."""
+LAST_LOOKS = 4
+"""How many looks there are without a cluster, for jobs that nobody remembers: after the last one, and after a start."""
+QUIET_LOOKS = 40
+"""After those, one of so many looks is taken."""
 SUBMIT_AGAIN_SECONDS = 10
 """After SLURM did not take workers."""
 END_SECONDS = 60
@@ -173,14 +174,17 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         return {number: number in known and known[number].is_alive for number in job_ids}
 
     async def _look_after_jobs(self) -> None:
-        for number in itertools.count():
+        quiet = 0
+        while True:
             await asyncio.sleep(LOOK_SECONDS)
-            if number % QUIET_LOOKS and not self._present_clusters():
+            quiet = 0 if self._present_clusters() else quiet + 1
+            if quiet > LAST_LOOKS and quiet % QUIET_LOOKS:
                 continue
             try:
                 await self._look_at_jobs()
             except (commands.CommandError, OSError) as error:
                 self.log.error("Jobs are looked at again in %d s: %s", LOOK_SECONDS, error)
+                quiet = 0
 
     async def _look_at_jobs(self) -> None:
         """End clusters whose scheduler's job has ended, and cancel jobs that no cluster remembers."""

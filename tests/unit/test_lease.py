@@ -9,7 +9,14 @@ import pytest
 from kubernetes_asyncio.client.rest import ApiException
 
 from gateway.kubernetes import lease as module
-from gateway.kubernetes.lease import ASKING_SECONDS, GIVE_UP_SECONDS, LEASE_SECONDS, PAUSE_SECONDS, Lease
+from gateway.kubernetes.lease import (
+    ASKING_SECONDS,
+    GIVE_UP_SECONDS,
+    LEASE_SECONDS,
+    PAUSE_SECONDS,
+    RENEWAL_SECONDS,
+    Lease,
+)
 
 REAL_SLEEP = asyncio.sleep
 
@@ -133,7 +140,7 @@ async def test_a_holder_that_was_replaced_gives_up_and_takes_nothing_back(clock)
     await second.acquire()
     since = clock.now
     await first.keep()
-    assert clock.now - since == 2 * PAUSE_SECONDS
+    assert clock.now - since == RENEWAL_SECONDS + PAUSE_SECONDS
     await first.release()
     assert leases.holder == "second"
 

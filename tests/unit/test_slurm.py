@@ -27,6 +27,8 @@ from gateway.slurm import jobs, records
 from gateway.slurm.__main__ import SlurmGateway, main
 from gateway.slurm.backend import (
     GONE,
+    LAST_LOOKS,
+    LOOK_SECONDS,
     QUIET_LOOKS,
     FacilitySlurmBackend,
     FacilitySlurmClusterConfig,
@@ -461,25 +463,43 @@ async def test_a_cluster_whose_schedulers_job_has_ended_ends(running, launcher, 
     assert cluster.target == JobStatus.FAILED
 
 
-@pytest.mark.parametrize("status", [None, JobStatus.STOPPED, JobStatus.RUNNING])
-async def test_the_queue_is_looked_at_less_while_there_is_no_cluster(running, testbed_site, monkeypatch, status):
+async def looked(running, monkeypatch, fails=()):
+    """At which of two and a half rounds of looks the queue is asked."""
     waits, looks = [], []
 
     async def wait(seconds):
+        assert seconds == LOOK_SECONDS
         waits.append(seconds)
-        if len(waits) > 2 * QUIET_LOOKS:
+        if len(waits) > 2.5 * QUIET_LOOKS:
             raise asyncio.CancelledError
 
     async def look():
         looks.append(len(waits))
+        if len(waits) in fails:
+            raise CommandError("slurmctld is away")
 
-    if status is not None:
-        cluster_in(running, testbed_site, status=status)
     monkeypatch.setattr(running, "_look_at_jobs", look)
     monkeypatch.setattr(asyncio, "sleep", wait)
     with pytest.raises(asyncio.CancelledError):
         await running._look_after_jobs()
-    assert looks == ([1, 1 + QUIET_LOOKS] if status != JobStatus.RUNNING else list(range(1, 1 + 2 * QUIET_LOOKS)))
+    return looks
+
+
+@pytest.mark.parametrize("status", [None, JobStatus.STOPPED])
+async def test_the_queue_is_seldom_looked_at_without_clusters(running, testbed_site, monkeypatch, status):
+    if status is not None:
+        cluster_in(running, testbed_site, status=status)
+    assert await looked(running, monkeypatch) == [*range(1, LAST_LOOKS + 1), QUIET_LOOKS, 2 * QUIET_LOOKS]
+
+
+async def test_looks_that_fail_do_not_count(running, monkeypatch):
+    looks = await looked(running, monkeypatch, fails=(2, 5))
+    assert looks == [*range(1, 6 + LAST_LOOKS), 5 + QUIET_LOOKS, 5 + 2 * QUIET_LOOKS]
+
+
+async def test_the_queue_is_looked_at_always_while_there_is_a_cluster(running, testbed_site, monkeypatch):
+    cluster_in(running, testbed_site, status=JobStatus.RUNNING)
+    assert len(await looked(running, monkeypatch)) == 2.5 * QUIET_LOOKS
 
 
 async def test_no_cluster_ends_because_slurm_does_not_answer(running, launcher, testbed_site, tmp_path):
