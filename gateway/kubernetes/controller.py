@@ -46,6 +46,8 @@ PRESENT = (State.CREATING, State.WAITING, State.RUNNING)
 FORGET_SECONDS = 120
 """How often the ledger is compared with what the informer of pods has seen; longer than any of its delays. The longest
 is that on a connection whose other end has vanished, 90 s."""
+MOST_AT_ONCE = 32
+"""Workers that are created at once: some milliseconds each in one turn of the event loop, which others wait for."""
 CLOSING_SECONDS = 15.0
 """How long open requests may take to end when the controller stops."""
 
@@ -507,7 +509,8 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
     async def _create_workers(self, pod: Mapping[str, Any], tokens: Sequence[str]) -> bool:
         """Create a worker for each token; returns whether that went well.
 
-        In batches that double, as upstream does it: what Kubernetes refuses it refuses once, not a hundred times.
+        In batches that double, as upstream does it: what Kubernetes refuses it refuses once, not a hundred times. They
+        are bounded: half of 400 workers in one turn of the loop were seen to take seconds of it.
         """
         try:
             done, size = 0, 1
@@ -515,7 +518,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
                 batch = tokens[done : done + size]
                 if not all(await asyncio.gather(*(self._create_worker(pod, token) for token in batch))):
                     return False
-                done, size = done + size, 2 * size
+                done, size = done + size, min(2 * size, MOST_AT_ONCE)
             return True
         finally:
             for token in tokens:

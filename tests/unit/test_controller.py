@@ -21,7 +21,7 @@ from test_kubernetes import ALICE, DAVE
 from gateway.kubernetes import holdings, names
 from gateway.kubernetes.config import cluster_config, controller_config
 from gateway.kubernetes.connection import message_of
-from gateway.kubernetes.controller import FacilityKubeController, StrictClient
+from gateway.kubernetes.controller import MOST_AT_ONCE, FacilityKubeController, StrictClient
 from gateway.site import UserTotal
 from gateway.users import Account
 
@@ -320,6 +320,24 @@ async def test_refused_workers_are_tried_again_and_hold_nothing(world):
     world.news()
     assert await world.step(cluster) is False
     assert len(world.workers("c1")) == 7
+
+
+async def test_many_workers_are_not_begun_in_one_turn_of_the_loop(world, monkeypatch):
+    create, begun, most = world.kubernetes.create_namespaced_pod, 0, 0
+
+    async def counted(namespace, pod):
+        nonlocal begun, most
+        begun += 1
+        most = max(most, begun)
+        made = await create(namespace, pod)
+        begun -= 1
+        return made
+
+    cluster = await world.running("c1", sized(1), replicas=300)
+    monkeypatch.setattr(world.kubernetes, "create_namespaced_pod", counted)
+    await world.step(cluster)
+    assert len(world.workers("c1")) == 300
+    assert most == MOST_AT_ONCE
 
 
 async def test_a_user_gets_no_more_than_the_total(world):
