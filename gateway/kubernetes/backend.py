@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from aiohttp import ClientError, web
+from aiohttp import web
 from dask_gateway_server.backends.base import Backend as UpstreamBackend
 from dask_gateway_server.backends.kubernetes.backend import KubeBackend
 from dask_gateway_server.backends.kubernetes.utils import k8s_timestamp
@@ -24,7 +24,7 @@ from gateway.backend import FacilityBackend
 from gateway.errors import Refusal
 from gateway.kubernetes import connection, holdings, names
 from gateway.kubernetes.config import cluster_config, secret_content
-from gateway.kubernetes.connection import NOT_FOUND
+from gateway.kubernetes.connection import FAULTS, NOT_FOUND
 from gateway.kubernetes.informers import cluster_informer
 from gateway.kubernetes.pool import ConfigMapHolders
 from gateway.options import ClusterRequest
@@ -99,7 +99,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
             elif latest is None and before is not None:
                 self.informer.handle(before, "DELETED")
                 await self.sync_cluster(name)
-        except (ApiException, ClientError, TimeoutError) as error:
+        except FAULTS as error:
             self.log.warning("Kubernetes does not tell about cluster %s: %s", name, connection.message_of(error))
             return name in self.clusters
         return latest is not None

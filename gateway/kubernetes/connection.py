@@ -5,12 +5,15 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from aiohttp import ClientError
 from kubernetes_asyncio import client, config
 from kubernetes_asyncio.client.rest import ApiException
 
 NOT_FOUND = 404
 CONFLICT = 409
 GONE = 410
+FAULTS = (ApiException, ClientError, TimeoutError)
+"""What a question to Kubernetes may end with."""
 
 
 @contextlib.contextmanager

@@ -2,23 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from aiohttp import ClientError
 from dask_gateway_server.backends.kubernetes.backend import KubeBackendAndControllerMixin
 from dask_gateway_server.backends.kubernetes.utils import Informer, watch
+from dask_gateway_server.workqueue import Backoff
 from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Integer
 
-from gateway.kubernetes.connection import GONE, message_of
+from gateway.kubernetes.connection import FAULTS, GONE, message_of
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 5.0
 """An API server that is back is noticed within that time."""
 ANSWER_SECONDS = 30
 """How long a list may take, and how late the end of a watch may be that Kubernetes was to end by itself."""
-FAULTS = (ApiException, ClientError, OSError, TimeoutError, json.JSONDecodeError)
+ENDS = (*FAULTS, OSError, json.JSONDecodeError)
 """What an API server that goes away leads to; the last one where a connection ends in the middle of a line."""
 
 
@@ -34,18 +34,18 @@ class PatientInformer(Informer):  # type: ignore[misc] # upstream has no types
 
     async def run(self) -> None:
         """List, then watch, forever."""
-        pauses = _growing_pauses()
+        pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while True:
             try:
                 version = await self._list()
-                pauses = _growing_pauses()
+                pauses.reset(self.name)
                 await self._follow(version)
             except Exception as error:  # noqa: BLE001 - whatever it is, without news the gateway would be blind
-                await self._pause(error, next(pauses))
+                await self._pause(error, pauses.backoff(self.name))
 
     async def _pause(self, error: Exception, seconds: float) -> None:
         message = "Kubernetes tells nothing of the objects %s; asking again in %g s: %s"
-        self.log.warning(message, self.name, seconds, message_of(error), exc_info=not isinstance(error, FAULTS))
+        self.log.warning(message, self.name, seconds, message_of(error), exc_info=not isinstance(error, ENDS))
         await asyncio.sleep(seconds)
 
     async def _list(self) -> str:
@@ -83,13 +83,6 @@ class PatientInformer(Informer):  # type: ignore[misc] # upstream has no types
             if event["type"] != "BOOKMARK":
                 self.handle(found, event["type"])
         return version
-
-
-def _growing_pauses() -> Iterator[float]:
-    seconds = FIRST_PAUSE_SECONDS
-    while True:
-        yield seconds
-        seconds = min(2 * seconds, LONGEST_PAUSE_SECONDS)
 
 
 def cluster_informer(

@@ -11,11 +11,9 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from aiohttp import ClientError
 from kubernetes_asyncio import client
-from kubernetes_asyncio.client.rest import ApiException
 
-from gateway.kubernetes.connection import message_of
+from gateway.kubernetes.connection import FAULTS, message_of
 
 LEASE_SECONDS = 40
 """Without news of its holder for so long, others take it. It is as long as the lease of a node, and as often renewed
@@ -28,7 +26,6 @@ PAUSE_SECONDS = 2.0
 """Between looks, and after a renewal that failed."""
 ASKING_SECONDS = 2.0
 """How long Kubernetes may take to answer."""
-FAULTS = (ApiException, ClientError, TimeoutError)
 
 
 class Lease:

@@ -12,6 +12,7 @@ import pytest
 from administration import Administrator, SlurmAdministrator
 from notebooks import Notebook, on_worker
 
+from gateway.kubernetes import names
 from gateway.site import Backend
 from testbed import cluster as kind
 from testbed import docker, process, submission
@@ -137,7 +138,7 @@ def kubernetes_places() -> dict[str, str]:
         f"log of {part}": kind.kubectl(
             "logs", f"--namespace={namespace}", f"deployment/{part}", "--all-pods", "--tail=-1"
         )
-        for part in (f"api-{SETTINGS.kubernetes.release}", f"controller-{SETTINGS.kubernetes.release}")
+        for part in (name(SETTINGS.kubernetes.release) for name in (names.api_name, names.controller_name))
     }
     node = process.capture(["docker", "ps", "--quiet", "--filter", "name=control-plane"]).strip()
     return {
