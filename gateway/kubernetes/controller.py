@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import itertools
 import math
 import os
 import secrets
@@ -29,7 +30,7 @@ from gateway import ends, metrics, quota
 from gateway.ends import End, StartFailure
 from gateway.kubernetes import connection, endpoints, holdings, names, reasons
 from gateway.kubernetes.config import PRELOAD, with_variables
-from gateway.kubernetes.connection import CONFLICT, NOT_FOUND, message_of, reason_in
+from gateway.kubernetes.connection import CONFLICT, FAULTS, NOT_FOUND, message_of, reason_in
 from gateway.kubernetes.holdings import OVER
 from gateway.kubernetes.informers import PatientInformer, cluster_informer
 from gateway.kubernetes.lease import Lease
@@ -47,7 +48,8 @@ FORGET_SECONDS = 120
 """How often the ledger is compared with what the informer of pods has seen; longer than any of its delays. The longest
 is that on a connection whose other end has vanished, 90 s."""
 MOST_AT_ONCE = 32
-"""Workers that are created at once: some milliseconds each in one turn of the event loop, which others wait for."""
+"""Workers that are created, or deleted, at once: some milliseconds each in one turn of the event loop, for which others
+wait."""
 CLOSING_SECONDS = 15.0
 """How long open requests may take to end when the controller stops."""
 
@@ -467,9 +469,9 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         # Reserved before anything is waited for: whoever counts next counts these.
         entry = self._entry_of_a(WORKER_COMPONENT, cluster)
         tokens = [self.ledger.reserve(entry) for _ in range(grant)]
-        results = [await self._create_workers(pod, tokens)]
-        results += await asyncio.gather(*(self._delete_worker(pod_key) for pod_key in superfluous))
-        return not all(results)
+        created = await self._create_workers(pod, tokens)
+        deleted = await self._delete_workers(superfluous)
+        return not (created and deleted)
 
     def _grant(self, cluster: Mapping[str, Any], missing: int) -> int:
         """How many of the missing workers the cluster may have now, beside what its user's other clusters wait for."""
@@ -527,22 +529,29 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
     async def _create_worker(self, pod: Mapping[str, Any], token: str) -> bool:
         try:
             made = await self.core_client.create_namespaced_pod(self.namespace, pod)
-        except ApiException as error:
+        except FAULTS as error:
             self.log.warning("A worker was not created: %s", message_of(error))
             return False
         self.ledger.created(token, f"{self.namespace}.{made.metadata.name}")
         return True
+
+    async def _delete_workers(self, pod_keys: Sequence[str]) -> bool:
+        """Delete workers, a bounded number at once; returns whether all are on their way or gone."""
+        deleted = [
+            await asyncio.gather(*(self._delete_worker(pod_key) for pod_key in pod_keys[start : start + MOST_AT_ONCE]))
+            for start in range(0, len(pod_keys), MOST_AT_ONCE)
+        ]
+        return all(itertools.chain.from_iterable(deleted))
 
     async def _delete_worker(self, pod_key: str) -> bool:
         """Delete a worker; returns whether it is on its way or gone."""
         self.ledger.leaving(pod_key)
         namespace, _, name = pod_key.partition(".")
         try:
-            await self.core_client.delete_namespaced_pod(name, namespace)
-        except ApiException as error:
-            # Upstream asks for error.code, which does not exist.
-            if error.status == NOT_FOUND:
-                return True
+            # Upstream asks the error for its code, which it does not have (not reported).
+            with connection.accepting(NOT_FOUND):
+                await self.core_client.delete_namespaced_pod(name, namespace)
+        except FAULTS as error:
             self.ledger.not_leaving(pod_key)
             self.log.warning("The worker %s was not deleted: %s", name, message_of(error))
             return False

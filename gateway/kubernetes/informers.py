@@ -1,12 +1,14 @@
 """Informers: what Kubernetes has of a kind in a namespace, followed."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from aiohttp import ClientResponse
 from dask_gateway_server.backends.kubernetes.backend import KubeBackendAndControllerMixin
-from dask_gateway_server.backends.kubernetes.utils import Informer, watch
+from dask_gateway_server.backends.kubernetes.utils import Informer
 from dask_gateway_server.workqueue import Backoff
 from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Integer
@@ -26,8 +28,9 @@ class PatientInformer(Informer):  # type: ignore[misc] # upstream has no types
     """Upstream's, for times when Kubernetes does not answer.
 
     Upstream's asks again at once while Kubernetes' API server is away, and logs a traceback each time: thousands in a
-    second. It waits forever on a connection whose other end has vanished. And it can't log an error that a watch tells:
-    its message has a place more than values. None of it is reported upstream.
+    second. It waits forever on a connection whose other end has vanished. It takes a watch that Kubernetes refuses for
+    news. And it can't log an error that a watch tells: its message has a place more than values. None of it is reported
+    upstream.
     """
 
     timeout_seconds = Integer(60, help="Kubernetes ends a watch after this; the next one goes on from there.")
@@ -48,11 +51,23 @@ class PatientInformer(Informer):  # type: ignore[misc] # upstream has no types
         self.log.warning(message, self.name, seconds, message_of(error), exc_info=not isinstance(error, ENDS))
         await asyncio.sleep(seconds)
 
+    @contextlib.asynccontextmanager
+    async def _asked(self, seconds: float, **options: Any) -> AsyncIterator[ClientResponse]:
+        """What Kubernetes answers within a time, not read yet. Raises ``ApiException`` for a refusal, and others."""
+        method = getattr(self.client, self.method)
+        async with await method(
+            **self.method_kwargs, **options, _preload_content=False, _request_timeout=seconds
+        ) as answer:
+            if not answer.ok:
+                error = ApiException(status=answer.status, reason=answer.reason)
+                error.body = await answer.text()
+                raise error
+            yield answer
+
     async def _list(self) -> str:
         """Take over all that there is; returns its version, from which a watch goes on."""
-        method = getattr(self.client, self.method)
-        answer = await method(**self.method_kwargs, _request_timeout=ANSWER_SECONDS)
-        found = self.client.api_client.sanitize_for_serialization(answer)
+        async with self._asked(ANSWER_SECONDS) as answer:
+            found = await answer.json()
         self.handle_initial(found["items"])
         self.initialized.set()
         return str(found["metadata"]["resourceVersion"])
@@ -69,19 +84,21 @@ class PatientInformer(Informer):  # type: ignore[misc] # upstream has no types
     async def _watch(self, version: str) -> str:
         """Take over what changes for a while; returns the last version seen. Raises ``ApiException`` and others."""
         options = {
+            "watch": True,
             "resource_version": version,
             # They bring versions when nothing changes, so that Kubernetes still knows ours after a quiet time.
             "allow_watch_bookmarks": True,
             "timeout_seconds": self.timeout_seconds,
-            "_request_timeout": self.timeout_seconds + ANSWER_SECONDS,
         }
-        async for event in watch(getattr(self.client, self.method), **self.method_kwargs, **options):
-            found = event["object"]
-            if event["type"] == "ERROR":
-                raise ApiException(status=found.get("code"), reason=found.get("message"))
-            version = found["metadata"]["resourceVersion"]
-            if event["type"] != "BOOKMARK":
-                self.handle(found, event["type"])
+        async with self._asked(self.timeout_seconds + ANSWER_SECONDS, **options) as answer:
+            async for line in answer.content:
+                event = json.loads(line)
+                found = event["object"]
+                if event["type"] == "ERROR":
+                    raise ApiException(status=found.get("code"), reason=found.get("message"))
+                version = found["metadata"]["resourceVersion"]
+                if event["type"] != "BOOKMARK":
+                    self.handle(found, event["type"])
         return version
 
 

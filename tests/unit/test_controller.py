@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from aiohttp import ClientConnectionError
 from dask_gateway_server.backends.kubernetes.backend import KubeClusterConfig
 from dask_gateway_server.backends.kubernetes.controller import ClusterInfo, KubeController
 from dask_gateway_server.workqueue import WorkQueue
@@ -301,20 +302,25 @@ async def test_a_worker_that_is_gone_already_is_no_fault(testbed_site, kind):
         assert await world.controller._delete_worker("cms.w1") is True
 
 
-async def test_a_worker_that_can_not_be_deleted_is_tried_again(world):
+UNANSWERED = [ApiException(status=500), ClientConnectionError("closed"), TimeoutError()]
+
+
+@pytest.mark.parametrize("error", UNANSWERED, ids=repr)
+async def test_a_worker_that_can_not_be_deleted_is_tried_again(world, error):
     cluster = await world.running("c1", replicas=1)
     await world.step(cluster)
     world.news()
     cluster["spec"]["replicas"] = 0
-    world.kubernetes.refusals.append(ApiException(status=500))
+    world.kubernetes.refusals.append(error)
     assert await world.step(cluster) is True
     assert await world.step(cluster) is False
     assert world.workers("c1") == []
 
 
-async def test_refused_workers_are_tried_again_and_hold_nothing(world):
+@pytest.mark.parametrize("error", UNANSWERED, ids=repr)
+async def test_refused_workers_are_tried_again_and_hold_nothing(world, error):
     cluster = await world.running("c1", replicas=7)
-    world.kubernetes.refusals.extend([None, ApiException(status=403)])
+    world.kubernetes.refusals.extend([None, error])
     assert await world.step(cluster) is True
     assert len(world.workers("c1")) == 2
     world.news()
@@ -322,21 +328,26 @@ async def test_refused_workers_are_tried_again_and_hold_nothing(world):
     assert len(world.workers("c1")) == 7
 
 
-async def test_many_workers_are_not_begun_in_one_turn_of_the_loop(world, monkeypatch):
-    create, begun, most = world.kubernetes.create_namespaced_pod, 0, 0
+@pytest.mark.parametrize(("method", "left"), [("create_namespaced_pod", 300), ("delete_namespaced_pod", 0)])
+async def test_many_workers_are_not_begun_in_one_turn_of_the_loop(world, monkeypatch, method, left):
+    ask, begun, most = getattr(world.kubernetes, method), 0, 0
 
-    async def counted(namespace, pod):
+    async def counted(*arguments):
         nonlocal begun, most
         begun += 1
         most = max(most, begun)
-        made = await create(namespace, pod)
+        await asyncio.sleep(0)
+        answer = await ask(*arguments)
         begun -= 1
-        return made
+        return answer
 
     cluster = await world.running("c1", sized(1), replicas=300)
-    monkeypatch.setattr(world.kubernetes, "create_namespaced_pod", counted)
+    monkeypatch.setattr(world.kubernetes, method, counted)
     await world.step(cluster)
-    assert len(world.workers("c1")) == 300
+    world.news()
+    cluster["spec"]["replicas"] = left
+    await world.step(cluster)
+    assert len(world.workers("c1")) == left
     assert most == MOST_AT_ONCE
 
 

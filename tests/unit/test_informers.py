@@ -23,7 +23,7 @@ class ApiServer:
 
     def __init__(self):
         self.version, self.pods, self.lists, self.watches = 7, ["a"], 0, []
-        self.is_up = True
+        self.is_up, self.refusal = True, None
         self.events = asyncio.Queue()
 
     async def answer(self, request):
@@ -38,6 +38,9 @@ class ApiServer:
 
     async def _watch(self, request):
         self.watches.append(request.query)
+        if self.refusal is not None:
+            refusal, self.refusal = self.refusal, None
+            return web.json_response(refusal, status=refusal["code"])
         response = web.StreamResponse()
         await response.prepare(request)
         while (event := await self.events.get()) is not None:
@@ -148,6 +151,30 @@ async def test_what_kubernetes_has_forgotten_is_listed_at_once(api_server, follo
     await until(lambda: followed(informer) == {"c"} and len(api_server.watches) == 2)
     assert api_server.watches[1]["resourceVersion"] == "99"
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "said"),
+    [(410, "too old resource version", ""), (403, "pods is forbidden", "pods is forbidden")],
+)
+async def test_a_watch_that_is_refused_is_no_news(api_server, following, monkeypatch, caplog, code, message, said):
+    monkeypatch.setattr(informers, "FIRST_PAUSE_SECONDS", 0.01)
+    api_server.refusal = {"kind": "Status", "message": message, "code": code}
+    informer = await following()
+    await until(lambda: len(api_server.watches) == 2)
+    assert api_server.lists == 2
+    assert caplog.text.count("asking again") == (1 if said else 0)
+    assert said in caplog.text
+    assert not any(record.exc_info for record in caplog.records)
+    assert followed(informer) == {"a"}
+
+
+async def test_upstreams_takes_a_refused_watch_for_news(api_server, following, caplog):
+    api_server.refusal = {"kind": "Status", "message": "pods is forbidden", "code": 403}
+    await following(Informer)
+    await until(lambda: api_server.lists == 2)
+    assert "KeyError: 'type'" in caplog.text
+    assert "forbidden" not in caplog.text
 
 
 @pytest.mark.parametrize(("kind", "goes_on"), [(PatientInformer, True), (Informer, False)])
