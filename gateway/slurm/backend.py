@@ -1,6 +1,7 @@
 """Upstream's SLURM backend, with checked requests, acting as users by the launcher only."""
 
 import asyncio
+import contextlib
 import json
 import shutil
 import sys
@@ -41,8 +42,8 @@ LOOK_SECONDS = 15
 """Between looks at all jobs: how late the end of a running scheduler's job is seen."""
 LAST_LOOKS = 4
 """How many looks there are without a cluster, for jobs that nobody remembers: after the last one, and after a start."""
-QUIET_LOOKS = 40
-"""After those, one of so many looks is taken."""
+QUIET_SECONDS = 600
+"""Between looks after those."""
 SUBMIT_AGAIN_SECONDS = 10
 """After SLURM did not take workers."""
 END_SECONDS = 60
@@ -77,6 +78,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
         self._started = timestamp()
+        self._cluster_made = asyncio.Event()
         self._reasons: dict[str, str] = {}
         """Cluster -> why it has not started."""
         self._last_client: dict[str, int] = {}
@@ -99,8 +101,15 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         """Note that a client is connected to a cluster."""
         self._last_client[name] = timestamp()
 
+    async def _until_there_are_clusters(self) -> None:
+        """Wait while there is nothing to look after: upstream wakes for nothing eight times a minute."""
+        if not self._present_clusters():
+            self._cluster_made.clear()
+            await self._cluster_made.wait()
+
     async def _check_timeouts(self) -> None:
         """Upstream's, and the end of clusters that are too old or alone for too long."""
+        await self._until_there_are_clusters()
         self._reasons = {name: reason for name, reason in self._reasons.items() if name in self.db.name_to_cluster}
         await self._explain_late_schedulers()
         await super()._check_timeouts()
@@ -145,6 +154,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
 
     async def do_check_clusters(self, clusters: Sequence[Cluster]) -> list[bool]:
         """Whether each cluster's scheduler has a job that lives."""
+        await self._until_there_are_clusters()
         alive: list[bool] = await super().do_check_clusters(clusters)
         for cluster, is_alive in zip(clusters, alive, strict=True):
             if not is_alive:
@@ -160,6 +170,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         Those of a cluster that do not are one failed attempt to start workers: they were started together, and a node
         that crashes takes many along. Upstream's caller counts each, and gives a cluster up after three.
         """
+        await self._until_there_are_clusters()
         alive: list[bool] = await super().do_check_workers(workers)
         ended = Counter(worker.cluster for worker, lives in zip(workers, alive, strict=True) if not lives)
         for cluster, count in ended.items():
@@ -177,9 +188,10 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         quiet = 0
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            if quiet >= LAST_LOOKS:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._until_there_are_clusters(), QUIET_SECONDS)
             quiet = 0 if self._present_clusters() else quiet + 1
-            if quiet > LAST_LOOKS and quiet % QUIET_LOOKS:
-                continue
             try:
                 await self._look_at_jobs()
             except (commands.CommandError, OSError) as error:
@@ -379,6 +391,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         prepared = await self.prepare(user, cluster_options)
         self._check_room(user, prepared)
         cluster = self.db.create_cluster(user.name, prepared.options, prepared.config.to_dict())
+        self._cluster_made.set()
         self._submitting.add(cluster.name)
         try:
             files, job = self._files(cluster, prepared.request), self._scheduler_job(cluster)

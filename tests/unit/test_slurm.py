@@ -29,7 +29,7 @@ from gateway.slurm.backend import (
     GONE,
     LAST_LOOKS,
     LOOK_SECONDS,
-    QUIET_LOOKS,
+    QUIET_SECONDS,
     FacilitySlurmBackend,
     FacilitySlurmClusterConfig,
     LauncherError,
@@ -463,43 +463,66 @@ async def test_a_cluster_whose_schedulers_job_has_ended_ends(running, launcher, 
     assert cluster.target == JobStatus.FAILED
 
 
-async def looked(running, monkeypatch, fails=()):
-    """At which of two and a half rounds of looks the queue is asked."""
-    waits, looks = [], []
+async def looked(running, monkeypatch, *, fails=(), looks=10):
+    """How long was waited before each of some looks at the queue."""
+    waited, begins, ended = [], [], 0.0
 
-    async def wait(seconds):
-        assert seconds == LOOK_SECONDS
-        waits.append(seconds)
-        if len(waits) > 2.5 * QUIET_LOOKS:
-            raise asyncio.CancelledError
+    async def sleep(seconds):
+        waited.append(seconds)
+
+    async def wait_for(awaitable, seconds):
+        waiting = asyncio.ensure_future(awaitable)
+        await real_wait([waiting], timeout=0.01)
+        if not waiting.done():
+            waiting.cancel()
+            waited.append(seconds)
+            raise TimeoutError
 
     async def look():
-        looks.append(len(waits))
-        if len(waits) in fails:
+        nonlocal ended
+        begins.append(sum(waited) - ended)
+        ended = sum(waited)
+        if len(begins) == looks:
+            raise asyncio.CancelledError
+        if len(begins) in fails:
             raise CommandError("slurmctld is away")
 
+    real_wait = asyncio.wait
     monkeypatch.setattr(running, "_look_at_jobs", look)
-    monkeypatch.setattr(asyncio, "sleep", wait)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "wait_for", wait_for)
     with pytest.raises(asyncio.CancelledError):
         await running._look_after_jobs()
-    return looks
+    return begins
 
 
 @pytest.mark.parametrize("status", [None, JobStatus.STOPPED])
 async def test_the_queue_is_seldom_looked_at_without_clusters(running, testbed_site, monkeypatch, status):
     if status is not None:
         cluster_in(running, testbed_site, status=status)
-    assert await looked(running, monkeypatch) == [*range(1, LAST_LOOKS + 1), QUIET_LOOKS, 2 * QUIET_LOOKS]
+    waits = await looked(running, monkeypatch)
+    assert waits == [LOOK_SECONDS] * LAST_LOOKS + [LOOK_SECONDS + QUIET_SECONDS] * (10 - LAST_LOOKS)
 
 
 async def test_looks_that_fail_do_not_count(running, monkeypatch):
-    looks = await looked(running, monkeypatch, fails=(2, 5))
-    assert looks == [*range(1, 6 + LAST_LOOKS), 5 + QUIET_LOOKS, 5 + 2 * QUIET_LOOKS]
+    waits = await looked(running, monkeypatch, fails=(2, 5))
+    assert waits == [LOOK_SECONDS] * (5 + LAST_LOOKS) + [LOOK_SECONDS + QUIET_SECONDS] * (5 - LAST_LOOKS)
 
 
 async def test_the_queue_is_looked_at_always_while_there_is_a_cluster(running, testbed_site, monkeypatch):
     cluster_in(running, testbed_site, status=JobStatus.RUNNING)
-    assert len(await looked(running, monkeypatch)) == 2.5 * QUIET_LOOKS
+    assert await looked(running, monkeypatch) == [LOOK_SECONDS] * 10
+
+
+async def test_nothing_is_looked_after_until_a_cluster_is_made(running, launcher, alice):
+    """Of upstream's loops each goes on at once then."""
+    looks = [running._check_timeouts(), running.do_check_clusters([]), running.do_check_workers([])]
+    waiting = [asyncio.ensure_future(look) for look in looks]
+    _, pending = await asyncio.wait(waiting, timeout=0.05)
+    assert pending == set(waiting)
+    await running.start_cluster(alice, OPTIONS)
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*waiting) == [None, [], []]
 
 
 async def test_no_cluster_ends_because_slurm_does_not_answer(running, launcher, testbed_site, tmp_path):
