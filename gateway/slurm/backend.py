@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import json
 import shutil
-import sys
 from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,20 +22,17 @@ from gateway.ends import EndCause, StartFailure
 from gateway.errors import Refusal
 from gateway.options import ClusterRequest
 from gateway.site import Backend, JobPlacement
-from gateway.slurm import commands, holdings, jobs, launcher, records, submission
+from gateway.slurm import commands, holdings, jobs, launcher, launching, records, submission
 from gateway.slurm.config import cluster_config
 from gateway.slurm.imports import ImportChecks
+from gateway.slurm.launching import LauncherError
 
-LAUNCHER = (sys.executable, "-I", "-m", launcher.__name__)
-"""Exactly what sudo allows (ansible/roles/gateway)."""
 CREDENTIALS = {"certificate": "dask.crt", "key": "dask.pem", "token": "api-token"}
 """What of a cluster's secrets is in which file of its folder."""
 GONE = {"gone": True}
 """State of what has no job any more, and of a cluster that has no folder any more."""
 SCHEDULER_LOG = "dask-scheduler-{}.log"
 WORKER_LOG = "dask-worker-%A_%a.log"
-ACT_SECONDS = 120
-"""Bound on one call of the launcher: longer than what it bounds itself."""
 LOOK_SECONDS = 15
 """Between looks at all jobs: how late the end of a running scheduler's job is seen."""
 LAST_LOOKS = 4
@@ -57,10 +52,6 @@ class FacilitySlurmClusterConfig(slurm.SlurmClusterConfig):  # type: ignore[misc
     uid = Integer(help="The account's uid, as the directory has it.", config=True)
     gid = Integer(help="The account's gid, as the directory has it.", config=True)
     plan = Unicode(help="What a job checks and starts (gateway.preflight.Plan).", config=True)
-
-
-class LauncherError(Exception):
-    """The launcher could not do what it was asked for."""
 
 
 class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore[misc] # upstream has no types
@@ -213,7 +204,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         for owner, numbers in orphans.items():
             self.log.info("Jobs of cluster %s of %s that nobody remembers: %s", owner.cluster, owner.username, numbers)
             try:
-                await self._act_as(owner, "cancel", jobs=numbers, remove=False)
+                await launching.act(owner, "cancel", jobs=numbers, remove=False)
             except LauncherError as error:
                 self.log.error("They are not cancelled: %s", error)
 
@@ -451,31 +442,9 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             records.forget(self.db, cluster)
 
     async def _act(self, cluster: Cluster, action: str, **arguments: Any) -> dict[str, Any]:
-        """Have the launcher do something as the cluster's user; see :meth:`_act_as`."""
+        """Have the launcher do something as the cluster's user; see :func:`gateway.slurm.launching.act`."""
         owner = jobs.Owner(cluster.name, cluster.username, cluster.config.uid, cluster.config.gid)
-        return await self._act_as(owner, action, **arguments)
-
-    async def _act_as(self, owner: jobs.Owner, action: str, **arguments: Any) -> dict[str, Any]:
-        """Have the launcher do something as a user.
-
-        Raises :class:`Refusal` for what is the user's to mend, :class:`LauncherError` for the rest.
-        """
-        request = {"action": action, "cluster": owner.cluster, "uid": owner.uid, "gid": owner.gid}
-        process = await asyncio.create_subprocess_exec(
-            *("sudo", "-nHu", owner.username, *LAUNCHER),
-            env={},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            output, errors = await asyncio.wait_for(
-                process.communicate(json.dumps({**request, **arguments}).encode()), ACT_SECONDS
-            )
-        except TimeoutError:
-            # It can't be ended from here: it is another user's. Most likely it waits for a file system.
-            raise LauncherError(f"{action!r} took longer than {ACT_SECONDS} s") from None
-        return read_answer(action, output, errors)
+        return await launching.act(owner, action, **arguments)
 
     def get_staging_directory(self, cluster: Cluster) -> str:
         """The cluster's folder, as the launcher makes it."""
@@ -577,21 +546,6 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
 def _environment(request: ClusterRequest, state: Sequence[int]) -> tuple[object, ...]:
     """All that decides whether Dask can be imported."""
     return request.username, request.environment.prefix, tuple(state), frozenset(request.variables.items())
-
-
-def read_answer(action: str, output: bytes, errors: bytes) -> dict[str, Any]:
-    """What the launcher answers. Raises :class:`Refusal` or :class:`LauncherError`."""
-    try:
-        answer: Mapping[str, Any] = json.loads(output)
-    except ValueError:
-        # sudo itself says no, or the program did not start.
-        said = errors.decode(errors="replace").strip()[-500:]
-        raise LauncherError(f"the launcher did not answer to {action!r}: {said}") from None
-    if "refusal" in answer:
-        raise Refusal(answer["refusal"])
-    if not answer["ok"]:
-        raise LauncherError(f"{action!r} failed: {answer['error']}")
-    return dict(answer)
 
 
 def failure_of_error(error: BaseException) -> StartFailure:

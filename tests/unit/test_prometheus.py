@@ -35,9 +35,10 @@ from gateway.quota import Amount
 from gateway.site import Backend
 from gateway.slurm import commands
 from gateway.slurm.__main__ import SlurmGateway
-from gateway.slurm.backend import FacilitySlurmBackend, FacilitySlurmClusterConfig, LauncherError
+from gateway.slurm.backend import FacilitySlurmBackend, FacilitySlurmClusterConfig
 from gateway.slurm.config import cluster_config, server_config
 from gateway.slurm.jobs import Job
+from gateway.slurm.launching import LauncherError
 from gateway.users import Account, classify
 
 

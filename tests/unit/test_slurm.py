@@ -23,7 +23,7 @@ from gateway.errors import Refusal
 from gateway.options import GIB, ClusterRequest
 from gateway.site import UserTotal
 from gateway.slurm import backend as slurm_backend
-from gateway.slurm import jobs, records
+from gateway.slurm import jobs, launching, records
 from gateway.slurm.__main__ import SlurmGateway, main
 from gateway.slurm.backend import (
     GONE,
@@ -32,11 +32,10 @@ from gateway.slurm.backend import (
     QUIET_SECONDS,
     FacilitySlurmBackend,
     FacilitySlurmClusterConfig,
-    LauncherError,
-    read_answer,
 )
 from gateway.slurm.commands import CommandError
 from gateway.slurm.config import cluster_config, plan_of, server_config
+from gateway.slurm.launching import LauncherError, read_answer
 from gateway.users import Account, classify
 
 CANARY = "f3b1c0ffee"
@@ -73,7 +72,7 @@ def launcher(backend, monkeypatch):
             raise found
         return found
 
-    monkeypatch.setattr(backend, "_act_as", act)
+    monkeypatch.setattr(launching, "act", act)
     return SimpleNamespace(asked=asked, answers=answers)
 
 
@@ -824,8 +823,8 @@ def sudo(monkeypatch):
 async def test_users_act_by_sudo_without_a_shell_and_without_variables(backend, sudo, testbed_site):
     await backend._act(cluster_of(testbed_site, ALICE), "cancel", jobs=["7"], remove=False)
     (process,) = sudo
-    assert process["command"] == ("sudo", "-nHu", "alice", *slurm_backend.LAUNCHER)
-    assert slurm_backend.LAUNCHER[1:] == ("-I", "-m", "gateway.slurm.launcher")
+    assert process["command"] == ("sudo", "-nHu", "alice", *launching.LAUNCHER)
+    assert launching.LAUNCHER[1:] == ("-I", "-m", "gateway.slurm.launcher")
     assert process["env"] == {}
     assert process["input"] == {
         "action": "cancel",
