@@ -91,8 +91,11 @@ async def hasten_heartbeat(scheduler: Any) -> None:
 async def report_while_connected(
     presence: Presence, told: Callable[[], Awaitable[None]], seconds: float, look_seconds: float = LOOK_SECONDS
 ) -> None:
-    """Report every so many seconds while somebody is connected, and once when the last one leaves."""
-    was_there, due = False, 0.0
+    """Report every so many seconds while somebody is connected, and once when the last one leaves.
+
+    What the gateway does not take is told at each look again, and said once in the scheduler's log.
+    """
+    was_there, due, is_taken = False, 0.0, True
     clock = asyncio.get_event_loop().time
     while True:
         is_there = presence.is_there()
@@ -100,10 +103,11 @@ async def report_while_connected(
             try:
                 await told()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next look tries again
-                logger.warning("The gateway does not take the news that a client is connected: %r", error)
-                is_there = is_there or was_there
+                if is_taken:
+                    logger.warning("The gateway does not take the news that a client is connected yet: %r", error)
+                is_there, is_taken = is_there or was_there, False
             else:
-                due = clock() + seconds
+                due, is_taken = clock() + seconds, True
         was_there = is_there
         await asyncio.sleep(look_seconds)
 
