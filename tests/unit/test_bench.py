@@ -103,8 +103,10 @@ def test_jobs_come_and_go_beside_those_that_were_there():
 
 
 def test_processor_time_is_a_process_own_and_its_childrens():
-    line = f"42 (a ) b) S {' '.join(['1'] * 10)} 100 20 3 4 {' '.join(['9'] * 20)}"
-    assert processor_time.seconds_of([line, line]) == 2 * 127 / os.sysconf("SC_CLK_TCK")
+    process = f"42 (a ) b) S {' '.join(['1'] * 10)} 100 20 3 4 {' '.join(['9'] * 20)}"
+    threads = ["2500000 7 300", "1000 8 1"]
+    expected = 2 * 7 / os.sysconf("SC_CLK_TCK") + 0.002501
+    assert processor_time.seconds_of([process, *threads, process]) == pytest.approx(expected)
 
 
 def test_processes_that_were_replaced_are_not_measured():
