@@ -55,10 +55,9 @@ class Bench:
         """A client of each side."""
         return _connected((self.ours, self.stock), people, tokens)
 
-    def options(self, side: str, sizes: Mapping[str, float]) -> dict[str, object]:
-        """The options of a cluster; stock has the environment in its configuration."""
-        chosen = {"pixi_project": ENVIRONMENT.path} if side == OURS else {}
-        return {**chosen, **sizes}
+    def options(self, sizes: Mapping[str, float]) -> dict[str, object]:
+        """The options of a cluster; stock does not choose the environment by them."""
+        return {"pixi_project": ENVIRONMENT.path, **sizes}
 
     @property
     def title(self) -> str:
@@ -109,9 +108,7 @@ def starts(bench: Bench) -> Iterator[Result]:
             phase = number / bench.repetitions
             for side in order:
                 wait_for_phase(phase)
-                running[side].append(
-                    clients[side].ask("new_cluster", options=bench.options(side, LIGHT[bench.backend]))
-                )
+                running[side].append(clients[side].ask("new_cluster", options=bench.options(LIGHT[bench.backend])))
                 wait_for_phase(phase)
                 first[side].append(clients[side].ask("first_result"))
                 clients[side].ask("shutdown")
@@ -158,7 +155,7 @@ def many_workers(bench: Bench) -> Iterator[Result]:
 
 def _came_and_went(bench: Bench, client: Client, watch: squeue.Watch) -> tuple[float, float]:
     before = watch.now()
-    client.ask("new_cluster", options=bench.options(client.side.name, HEAVY))
+    client.ask("new_cluster", options=bench.options(HEAVY))
     asked = client.ask("scale", count=WORKERS)
     # The scheduler's job is the one more.
     came = functools.partial(squeue.seconds_until, since=asked, count=WORKERS + 1, before=before)
@@ -214,7 +211,7 @@ def crowds(bench: Bench) -> Iterator[Result]:
 
 
 def _options_in_crowd(bench: Bench, side: str, env: Mapping[str, str]) -> dict[str, object]:
-    options = bench.options(side, LIGHT[bench.backend])
+    options = bench.options(LIGHT[bench.backend])
     return {**options, "env": env} if side == OURS and env else options
 
 
@@ -239,7 +236,7 @@ def listings(bench: Bench) -> Iterator[Result]:
 
 
 def _ended_cluster(bench: Bench, client: Client) -> Mapping[str, object]:
-    client.ask("new_cluster", options=bench.options(client.side.name, LIGHT[bench.backend]))
+    client.ask("new_cluster", options=bench.options(LIGHT[bench.backend]))
     described = ended_clusters.described(client.ask("cluster_name"))
     client.ask("shutdown")
     return described

@@ -8,13 +8,13 @@ start. Stock believes whatever name a client gives (upstream's default), which c
 from collections.abc import Mapping
 from typing import Any
 
-from gateway import options, storage
+from gateway import environments, options, storage
 from gateway.kubernetes.config import LEAST_CORES_LIMIT, scheduler_cores_limit
 from gateway.options import GIB
 from gateway.site import Backend, HostPathSource, Site
 
 OPTIONS = f"""\
-from dask_gateway_server.options import Float, Options
+from dask_gateway_server.options import Float, Mapping, Options, String
 
 
 def sizes(given):
@@ -27,12 +27,16 @@ def sizes(given):
 
 c.DaskGateway.authenticator_class = "dask_gateway_server.auth.SimpleAuthenticator"
 c.Backend.cluster_options = Options(
+    String("pixi_project", default=""),
+    String("pixi_env", default="{environments.DEFAULT_PIXI_ENVIRONMENT}"),
+    String("conda_env", default=""),
     Float("worker_cores", default={options.DEFAULT_WORKER_CORES}),
     Float("worker_memory", default={options.DEFAULT_WORKER_MEMORY_GIB}),
+    Mapping("env", default={{}}),
     handler=sizes,
 )
 """
-"""Our options of the same names."""
+"""The same options as ours, so that requests and answers are as long. The environment is not chosen by them."""
 
 
 def kubernetes_api(site: Site, namespace: str, prefix: str) -> str:
