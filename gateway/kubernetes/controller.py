@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import itertools
 import math
 import os
 import secrets
@@ -537,11 +536,11 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
 
     async def _delete_workers(self, pod_keys: Sequence[str]) -> bool:
         """Delete workers, a bounded number at once; returns whether all are on their way or gone."""
-        deleted = [
-            await asyncio.gather(*(self._delete_worker(pod_key) for pod_key in pod_keys[start : start + MOST_AT_ONCE]))
-            for start in range(0, len(pod_keys), MOST_AT_ONCE)
-        ]
-        return all(itertools.chain.from_iterable(deleted))
+        went_well = True
+        for start in range(0, len(pod_keys), MOST_AT_ONCE):
+            batch = pod_keys[start : start + MOST_AT_ONCE]
+            went_well &= all(await asyncio.gather(*map(self._delete_worker, batch)))
+        return went_well
 
     async def _delete_worker(self, pod_key: str) -> bool:
         """Delete a worker; returns whether it is on its way or gone."""

@@ -178,10 +178,11 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
     async def _look_after_jobs(self) -> None:
         quiet = 0
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
             if quiet >= LAST_LOOKS:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._until_there_are_clusters(), QUIET_SECONDS)
+            # Not at once when a cluster is made: its start needs the processor then.
+            await asyncio.sleep(LOOK_SECONDS)
             quiet = 0 if self._present_clusters() else quiet + 1
             try:
                 await self._look_at_jobs()

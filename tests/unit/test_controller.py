@@ -317,7 +317,7 @@ async def test_a_worker_that_can_not_be_deleted_is_tried_again(world, error):
     assert world.workers("c1") == []
 
 
-@pytest.mark.parametrize("error", UNANSWERED, ids=repr)
+@pytest.mark.parametrize("error", [ApiException(status=403), *UNANSWERED], ids=repr)
 async def test_refused_workers_are_tried_again_and_hold_nothing(world, error):
     cluster = await world.running("c1", replicas=7)
     world.kubernetes.refusals.extend([None, error])
