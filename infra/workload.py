@@ -171,7 +171,7 @@ def _container(args: WorkloadArgs) -> dict[str, Any]:
         "ports": [{"name": name, "container_port": port} for name, port in args.ports.items()],
         # Asked each second until it is ready for the first time, for as long as that takes, and seldom afterwards.
         "startup_probe": {**args.readiness, "period_seconds": 1, "timeout_seconds": 2, "failure_threshold": 86400},
-        "readiness_probe": {**args.readiness, "period_seconds": 10, "timeout_seconds": 2, "failure_threshold": 2},
+        "readiness_probe": {**args.readiness, "period_seconds": 15, "timeout_seconds": 2, "failure_threshold": 2},
         "resources": args.resources.requirements,
         "security_context": {
             "allow_privilege_escalation": False,

@@ -5,13 +5,15 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from aiohttp import ClientError
+from aiohttp import ClientError, ClientSession
 from kubernetes_asyncio import client, config
 from kubernetes_asyncio.client.rest import ApiException
 
 NOT_FOUND = 404
 CONFLICT = 409
 GONE = 410
+READ_BUFFER_BYTES = 2**21
+"""More than the largest event of a watch; kubernetes_asyncio's value."""
 FAULTS = (ApiException, ClientError, TimeoutError)
 """What a question to Kubernetes may end with."""
 
@@ -32,7 +34,19 @@ async def open_client() -> client.ApiClient:
         config.load_incluster_config()
     except config.ConfigException:
         await config.load_kube_config()
-    return client.ApiClient()
+    api_client = client.ApiClient()
+    _leave_environment_alone(api_client)
+    return api_client
+
+
+def _leave_environment_alone(api_client: client.ApiClient) -> None:
+    """Not look for ~/.netrc and a proxy's variables in two threads at each request (not reported upstream).
+
+    A kubeconfig names its credentials and its proxy itself.
+    """
+    session = api_client.rest_client.pool_manager
+    api_client.rest_client.pool_manager = ClientSession(connector=session.connector, read_bufsize=READ_BUFFER_BYTES)
+    session.detach()
 
 
 def reason_in(error: ApiException) -> str | None:

@@ -1,0 +1,59 @@
+"""The connection to Kubernetes' API server, as a kubeconfig names it."""
+
+import json
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from kubernetes_asyncio import client, config
+
+from gateway.kubernetes import connection
+
+
+@pytest.fixture
+async def asked(monkeypatch, tmp_path):
+    """The Authorization headers of what an API server was asked, in a process whose environment has a ~/.netrc."""
+    headers = []
+
+    async def answer(request):
+        headers.append(request.headers.get("Authorization"))
+        return web.json_response({"kind": "PodList", "items": []})
+
+    application = web.Application()
+    application.router.add_get("/api/v1/namespaces/cms/pods", answer)
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login alice password f3b1c0ffee\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with TestServer(application) as server:
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(json.dumps(kubeconfig_of(server)))
+        monkeypatch.setattr(config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
+        yield headers
+
+
+def kubeconfig_of(server):
+    return {
+        "current-context": "cms",
+        "contexts": [{"name": "cms", "context": {"cluster": "geddes", "user": "controller"}}],
+        "clusters": [{"name": "geddes", "cluster": {"server": str(server.make_url("")).rstrip("/")}}],
+        "users": [{"name": "controller", "user": {}}],
+    }
+
+
+async def stock_client():
+    await config.load_kube_config()
+    return client.ApiClient()
+
+
+@pytest.mark.parametrize(
+    ("open_client", "is_read"),
+    [
+        pytest.param(connection.open_client, False, id="ours"),
+        pytest.param(stock_client, True, id="stock"),
+    ],
+)
+async def test_the_environment_is_not_asked_for_credentials(open_client, is_read, asked):
+    async with await open_client() as api_client:
+        pods = await client.CoreV1Api(api_client).list_namespaced_pod("cms")
+    assert pods.items == []
+    assert [header is not None for header in asked] == [is_read]
