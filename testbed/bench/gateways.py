@@ -174,7 +174,7 @@ class Crowd:
     tokens: Mapping[str, str] | None
     """None: the testbed's."""
     env: Sequence[Mapping[str, str]]
-    """What each passes to ours."""
+    """What each passes as the option of that name."""
 
 
 @contextlib.contextmanager
@@ -198,9 +198,9 @@ def crowds(bench: Bench) -> Iterator[Result]:
     times, errors = defaultdict[str, list[float]](list), defaultdict[str, list[str]](list)
     both = {OURS: bench.ours, STOCK: bench.stock}
     with make() as everybody:
+        wanted = [{**bench.options(LIGHT[bench.backend]), "env": env} for env in everybody.env]
         for order in turns(bench.repetitions):
             for side in order:
-                wanted = [_options_in_crowd(bench, side, env) for env in everybody.env]
                 # One side's connections at a time: each heartbeat of a crowd takes the other's processor.
                 with sides.client(both[side], everybody.people, everybody.tokens) as client:
                     got = client.ask("crowd", options=wanted)
@@ -208,11 +208,6 @@ def crowds(bench: Bench) -> Iterator[Result]:
                 errors[side] += got["errors"]
                 time.sleep(PAUSE_SECONDS)
     yield Result(f"{everybody.title}, {bench.title}", times[OURS], times[STOCK], Goal(1, Statistic.P95), errors)
-
-
-def _options_in_crowd(bench: Bench, side: str, env: Mapping[str, str]) -> dict[str, object]:
-    options = bench.options(LIGHT[bench.backend])
-    return {**options, "env": env} if side == OURS and env else options
 
 
 def listings(bench: Bench) -> Iterator[Result]:
