@@ -102,7 +102,7 @@ class KubernetesGateway(pulumi.ComponentResource):
                 gateway=self._gateway,
                 namespace=self._args.namespace,
                 name=names.api_name(self._gateway.release),
-                component="api",
+                component=names.API_COMPONENT,
                 image=self._gateway.images.server,
                 arguments=["python", "-m", "gateway.kubernetes", "api"],
                 ports={"http": names.API_PORT, "metrics": names.METRICS_PORT},

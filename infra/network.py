@@ -32,11 +32,11 @@ class NetworkPolicies(pulumi.ComponentResource):
     ) -> None:
         super().__init__("af-dask-gateway:infra:NetworkPolicies", name, {}, opts)
         self._release, self._namespace = release, namespace
-        traefik, api = self._pods("traefik"), self._pods("api")
+        traefik, api = self._pods("traefik"), self._pods(names.API_COMPONENT)
         scheduler, worker = self._pods(names.SCHEDULER_COMPONENT), self._pods(names.WORKER_COMPONENT)
         self.policies = [
             self._policy("closed", names.common_labels(release), []),
-            self._policy("api", self._labels("api"), [_ingress([traefik, scheduler], [names.API_PORT])]),
+            self._policy("api", self._labels(names.API_COMPONENT), [_ingress([traefik, scheduler], [names.API_PORT])]),
             # The gateway's public face: it is what Ingress and load balancer lead to, so it takes connections from all.
             self._policy(
                 "traefik", self._labels("traefik"), [_ingress([], [WEB_CONTAINER_PORT, names.SCHEDULER_PORT])]

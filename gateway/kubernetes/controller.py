@@ -26,7 +26,7 @@ from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Instance, Integer, Unicode
 
 from gateway import ends, metrics, quota
-from gateway.ends import End, StartFailure
+from gateway.ends import End, EndCause, StartFailure
 from gateway.kubernetes import connection, endpoints, holdings, names, reasons
 from gateway.kubernetes.config import PRELOAD, with_variables
 from gateway.kubernetes.connection import CONFLICT, FAULTS, NOT_FOUND, message_of, reason_in
@@ -51,6 +51,9 @@ MOST_AT_ONCE = 32
 wait."""
 CLOSING_SECONDS = 15.0
 """How long open requests may take to end when the controller stops."""
+REPORTING_SECONDS = 30.0
+"""So long after the API or we were away, all schedulers have said who is connected: they try once a second, and give up
+a try after 20 s (tornado's bound)."""
 
 
 class StartError(Exception):
@@ -114,6 +117,8 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         """User -> cluster -> how many workers it would like to have more."""
         self._ended: set[str] = set()
         """Clusters of which we have stored that they are over."""
+        self.working_since = math.inf
+        """By the event loop's clock; before, there was perhaps no API server of Kubernetes either."""
 
     async def setup(self) -> None:
         """Connect to Kubernetes, start to follow clusters and pods, then to reconcile.
@@ -124,6 +129,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         await self._connect()
         # Before anything is listed: what the one before us was about to do is done then.
         await self.lease.acquire()
+        self.working_since = asyncio.get_running_loop().time()
         self.stopped_clusters: dict[str, int] = {}
         self.queue = WorkQueue(backoff=Backoff(base_delay=self.backoff_base_delay, max_delay=self.backoff_max_delay))
         self.informers = self._make_informers()
@@ -297,6 +303,11 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         alone = 0 if is_pending else seconds_since_client(cluster)
         start_left = self.start_seconds - age if is_pending else math.inf
         end = ends.due(age, self.lifetime_seconds, alone, self.client_gone_seconds)
+        if end is not None and end.cause is EndCause.CLIENT_GONE:
+            unsure_seconds = REPORTING_SECONDS - await self._reports_taken_seconds()
+            if unsure_seconds > 0:
+                self.queue.put_after(_key_of(cluster), unsure_seconds)
+                return None
         if end is not None:
             return end
         if start_left <= 0:
@@ -304,6 +315,16 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         left = min(start_left, self.lifetime_seconds - age, self.client_gone_seconds - alone)
         self.queue.put_after(_key_of(cluster), left)
         return None
+
+    async def _reports_taken_seconds(self) -> float:
+        """For how long schedulers have certainly been able to tell who is connected; 0 or less if they are not."""
+        selector = ",".join(
+            f"{key}={value}" for key, value in names.component_labels(self.gateway.release, "api").items()
+        )
+        found = await self.core_client.list_namespaced_pod(self.namespace, label_selector=selector)
+        replicas = self.api_client.sanitize_for_serialization(found)["items"]
+        working = asyncio.get_running_loop().time() - self.working_since
+        return min(working, max(map(ready_seconds, replicas), default=0))
 
     async def _ended_status(self, cluster: Mapping[str, Any], end: End) -> dict[str, Any]:
         """End a cluster; returns its last status."""
@@ -617,8 +638,19 @@ def address_of(cluster: Mapping[str, Any], scheduler: Mapping[str, Any]) -> str 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
     """Whether the kubelet calls a pod ready."""
-    conditions = {item["type"]: item["status"] for item in pod["status"].get("conditions") or ()}
-    return conditions.get("Ready") == "True"
+    return bool(_readiness(pod))
+
+
+def ready_seconds(pod: Mapping[str, Any]) -> float:
+    """For how long the kubelet has called a pod ready without interruption; 0 if it does not."""
+    ready = _readiness(pod)
+    return float(timestamp() - parse_k8s_timestamp(ready["lastTransitionTime"])) / 1000 if ready else 0
+
+
+def _readiness(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The condition by which a pod is ready."""
+    conditions = pod["status"].get("conditions") or ()
+    return next((item for item in conditions if (item["type"], item["status"]) == ("Ready", "True")), None)
 
 
 def age_seconds(cluster: Mapping[str, Any]) -> float:

@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 both = pytest.mark.parametrize("kind", list(Backend), ids=str)
 RELEASE = SETTINGS.kubernetes.release
 CONTROLLER = f"deployment/{names.controller_name(RELEASE)}"
+API = f"deployment/{names.api_name(RELEASE)}"
 SITE_MAP = f"site-{RELEASE}"
 SITE_FILE = "/etc/dask-gateway/site.yaml"
 LIFETIME_SECONDS = 60
@@ -44,7 +45,7 @@ class KubernetesSite:
     def write(self, text: str) -> None:
         data = json.dumps({"data": {"site.yaml": text}})
         kubectl("patch", "configmap", SITE_MAP, "--type", "merge", "--patch", data)
-        _restart(CONTROLLER, f"deployment/{names.api_name(RELEASE)}")
+        _restart(CONTROLLER, API)
 
     def take_record(self) -> str:
         """Have the next `make testbed` deploy the real site."""
@@ -162,3 +163,35 @@ def test_a_cluster_ends_when_its_last_notebook_has_gone(kind: Backend) -> None:
         until("the cluster has ended", lambda: not administrator.pieces(name), seconds=GONE_SECONDS + 60)
         assert time.monotonic() - gone > GONE_SECONDS - 5
     assert f"No client was connected to the cluster for {GONE_SECONDS} s." in reasons(kind, name)
+
+
+def test_a_cluster_in_use_outlives_an_api_that_is_away_for_longer() -> None:
+    """Nobody can tell meanwhile that a client is connected. A cluster whose notebook has gone ends nevertheless."""
+    kind = Backend.KUBERNETES
+    administrator = ADMINISTRATORS[kind]()
+    with shorter(kind, client_gone_seconds=GONE_SECONDS), Notebook("bob") as kernel, Notebook("bob") as leaving:
+        name = connected(kernel, kind).run(notebooks.new_cluster(notebooks.SMALL))
+        kernel.run(notebooks.connect())
+        left = connected(leaving, kind).run(f"import os\n{notebooks.new_cluster(notebooks.SMALL)}")
+        with _api_away():
+            killed([leaving])
+            time.sleep(2 * GONE_SECONDS)
+            assert kernel.run("client.submit(sum, [1, 2]).result(timeout=30)") == 3
+            assert administrator.pieces(left), "somebody may have been connected, for all that the gateway knows"
+        until("the other cluster has ended", lambda: not administrator.pieces(left), seconds=GONE_SECONDS + 90)
+        assert administrator.pieces(name)
+        assert kernel.run("client.submit(sum, [2, 3]).result(timeout=30)") == 5
+
+
+@contextmanager
+def _api_away() -> Iterator[None]:
+    """Without any replica of the API."""
+    labels = names.component_labels(RELEASE, names.API_COMPONENT)
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    try:
+        kubectl("scale", API, "--replicas", "0")
+        kubectl("wait", "--for", "delete", "pods", "--selector", selector, "--timeout", "60s")
+        yield
+    finally:
+        kubectl("scale", API, "--replicas", str(SETTINGS.kubernetes.api_replicas))
+        kubectl("rollout", "status", API, "--timeout", "120s")

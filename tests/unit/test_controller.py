@@ -44,6 +44,7 @@ class Kubernetes:
         self.pods, self.deleted, self.secrets, self.statuses = {}, [], set(), {}
         self.refusals = collections.deque()
         self.events = []
+        self.api_conditions = [ready(7200), None]
         self.led_to = []
         """Services, their addresses, and routes that were asked for."""
         self._numbers = itertools.count()
@@ -101,12 +102,28 @@ class Kubernetes:
     async def create_namespaced_custom_object(self, group, version, namespace, plural, item):
         self.led_to.append(item)
 
+    async def list_namespaced_pod(self, namespace, label_selector):
+        assert label_selector.endswith(",app.kubernetes.io/component=api")
+        return {"items": [{"status": {"conditions": conditions}} for conditions in self.api_conditions]}
+
     async def list_namespaced_event(self, namespace, field_selector):
         assert field_selector.startswith("involvedObject.uid=uid-")
         return {"items": self.events}
 
     async def patch_namespaced_custom_object_status(self, group, version, namespace, plural, name, changes):
         self.statuses[name] = changes[0]["value"]
+
+
+def stamp(age):
+    return (datetime.now(UTC) - timedelta(seconds=age)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def ready(seconds, status="True"):
+    """What Kubernetes says of a pod that has become ready, or the contrary, so long ago."""
+    return [
+        {"type": "Initialized", "status": "True"},
+        {"type": "Ready", "status": status, "lastTransitionTime": stamp(seconds)},
+    ]
 
 
 def conflict(reason):
@@ -128,6 +145,7 @@ class World:
         self.controller.informers = {name: Cache() for name in ("cluster", "pod")}
         self.controller.stopped_clusters = {}
         self.controller.queue = WorkQueue()
+        self.controller.working_since = asyncio.get_running_loop().time() - 7200
         if kind is KubeController:
             self.controller.cluster_info = collections.defaultdict(ClusterInfo)
             # Upstream's behaviour with our pods: what they are is not what differs here.
@@ -628,10 +646,6 @@ async def test_the_lifetime_ends_clusters(world, phase):
         assert young["status"].get("phase") == "Pending"
 
 
-def stamp(age):
-    return (datetime.now(UTC) - timedelta(seconds=age)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 @pytest.mark.parametrize(
     ("age", "said", "ends"),
     [(3590, None, False), (3601, None, True), (80000, 3590, False), (80000, 3602, True), (10, None, False)],
@@ -646,6 +660,27 @@ async def test_a_cluster_without_clients_ends(world, age, said, ends):
     else:
         (_, when) = world.controller.queue._timers["cms.c1"]
         assert when - asyncio.get_running_loop().time() == pytest.approx(3600 - (age if said is None else said), abs=2)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "working_seconds", "left"),
+    [
+        pytest.param([], 7200, 30, id="no replica of the API"),
+        pytest.param([ready(7200, "False"), None], 7200, 30, id="none that is ready"),
+        pytest.param([ready(5), ready(20)], 7200, 10, id="ready again for a short time"),
+        pytest.param([ready(7200)], 10, 20, id="a controller that has just begun"),
+        pytest.param([ready(5), ready(40)], 40, None, id="all back"),
+    ],
+)
+async def test_nobody_is_taken_for_gone_who_could_not_be_reported(world, conditions, working_seconds, left):
+    cluster = await world.running("c1", age=80000, lastClient=stamp(3700))
+    world.kubernetes.api_conditions = conditions
+    world.controller.working_since = asyncio.get_running_loop().time() - working_seconds
+    await world.step(cluster)
+    assert cluster["status"]["phase"] == ("Stopped" if left is None else "Running")
+    if left is not None:
+        (_, when) = world.controller.queue._timers["cms.c1"]
+        assert when - asyncio.get_running_loop().time() == pytest.approx(left, abs=2)
 
 
 async def test_bounds_of_time_are_looked_at_in_time(world):
