@@ -162,16 +162,20 @@ def _spread(args: WorkloadArgs) -> dict[str, Any]:
 
 
 def _container(args: WorkloadArgs) -> dict[str, Any]:
-    drain = {"lifecycle": {"pre_stop": {"sleep": {"seconds": DRAIN_SECONDS}}}} if args.takes_requests else {}
+    probe = {**args.readiness, "timeout_seconds": 2}
+    serving = {
+        "readiness_probe": {**probe, "period_seconds": 15, "failure_threshold": 2},
+        "lifecycle": {"pre_stop": {"sleep": {"seconds": DRAIN_SECONDS}}},
+    }
     return {
         "name": args.component,
         "image": args.image,
         "image_pull_policy": args.gateway.image_pull_policy,
         "args": list(args.arguments),
         "ports": [{"name": name, "container_port": port} for name, port in args.ports.items()],
-        # Asked each second until it is ready for the first time, for as long as that takes, and seldom afterwards.
-        "startup_probe": {**args.readiness, "period_seconds": 1, "timeout_seconds": 2, "failure_threshold": 86400},
-        "readiness_probe": {**args.readiness, "period_seconds": 15, "timeout_seconds": 2, "failure_threshold": 2},
+        # Asked each second until it is ready for the first time, for as long as that takes, and seldom afterwards;
+        # not at all where nobody is led by it.
+        "startup_probe": {**probe, "period_seconds": 1, "failure_threshold": 86400},
         "resources": args.resources.requirements,
         "security_context": {
             "allow_privilege_escalation": False,
@@ -179,5 +183,5 @@ def _container(args: WorkloadArgs) -> dict[str, Any]:
             "read_only_root_filesystem": True,
         },
         "volume_mounts": [{"name": mount.name, "mount_path": mount.path, "read_only": True} for mount in args.mounts],
-        **drain,
+        **(serving if args.takes_requests else {}),
     }

@@ -16,12 +16,12 @@ from kubernetes_asyncio import client
 from gateway.kubernetes.connection import FAULTS, message_of
 
 LEASE_SECONDS = 40
-"""Without news of its holder for so long, others take it. It is as long as the lease of a node, and as often renewed
-(the kubelet's ``nodeLeaseDurationSeconds``)."""
+"""Without news of its holder for so long, others take it; as long as the lease of a node (the kubelet's
+``nodeLeaseDurationSeconds``)."""
 GIVE_UP_SECONDS = 30.0
 """A holder that could not renew it for so long ends, a pause and a question later at most: before others begin."""
-RENEWAL_SECONDS = 10.0
-"""Between renewals."""
+RENEWAL_SECONDS = 15.0
+"""Between renewals; one that fails can be tried seven times more before its holder gives up."""
 PAUSE_SECONDS = 2.0
 """Between looks, and after a renewal that failed."""
 ASKING_SECONDS = 2.0

@@ -186,6 +186,8 @@ class TestPods:
         spec = manifests.get("Deployment", name)["spec"]
         assert spec["replicas"] == 1
         assert spec["strategy"]["type"] == "Recreate"
+        (container,) = spec["template"]["spec"]["containers"]
+        assert ("startupProbe" in container, "readinessProbe" in container) == (True, False)
         assert "spec" not in manifests.get("Lease", name), "who holds it is not Pulumi's to say"
 
     @pytest.mark.parametrize("part", ["api", "traefik"])

@@ -44,7 +44,7 @@ class Kubernetes:
         self.pods, self.deleted, self.secrets, self.statuses = {}, [], set(), {}
         self.refusals = collections.deque()
         self.events = []
-        self.api_conditions = [ready(7200), None]
+        self.api_conditions = [readiness(7200, "True"), None]
         self.led_to = []
         """Services, their addresses, and routes that were asked for."""
         self._numbers = itertools.count()
@@ -118,7 +118,7 @@ def stamp(age):
     return (datetime.now(UTC) - timedelta(seconds=age)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def ready(seconds, status="True"):
+def readiness(seconds, status):
     """What Kubernetes says of a pod that has become ready, or the contrary, so long ago."""
     return [
         {"type": "Initialized", "status": "True"},
@@ -663,18 +663,18 @@ async def test_a_cluster_without_clients_ends(world, age, said, ends):
 
 
 @pytest.mark.parametrize(
-    ("conditions", "working_seconds", "left"),
+    ("replicas", "working_seconds", "left"),
     [
         pytest.param([], 7200, 30, id="no replica of the API"),
-        pytest.param([ready(7200, "False"), None], 7200, 30, id="none that is ready"),
-        pytest.param([ready(5), ready(20)], 7200, 10, id="ready again for a short time"),
-        pytest.param([ready(7200)], 10, 20, id="a controller that has just begun"),
-        pytest.param([ready(5), ready(40)], 40, None, id="all back"),
+        pytest.param([(7200, "False")], 7200, 30, id="none that is ready"),
+        pytest.param([(5, "True"), (20, "True")], 7200, 10, id="ready again for a short time"),
+        pytest.param([(7200, "True")], 10, 20, id="a controller that has just begun"),
+        pytest.param([(5, "True"), (40, "True")], 40, None, id="all back"),
     ],
 )
-async def test_nobody_is_taken_for_gone_who_could_not_be_reported(world, conditions, working_seconds, left):
+async def test_nobody_is_taken_for_gone_who_could_not_be_reported(world, replicas, working_seconds, left):
     cluster = await world.running("c1", age=80000, lastClient=stamp(3700))
-    world.kubernetes.api_conditions = conditions
+    world.kubernetes.api_conditions = [None, *(readiness(*replica) for replica in replicas)]
     world.controller.working_since = asyncio.get_running_loop().time() - working_seconds
     await world.step(cluster)
     assert cluster["status"]["phase"] == ("Stopped" if left is None else "Running")
