@@ -43,7 +43,8 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m gateway.kubernetes", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
     command = parser.parse_args(arguments).command
-    # Until the event loop has its own handlers; otherwise process 1 of a container would not hear it at all.
+    # Until the event loop has its own handlers: process 1 of a container, which this is outside of our pods, would not
+    # hear it at all.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         settings.current_site()

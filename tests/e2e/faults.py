@@ -35,11 +35,11 @@ def pods(selector: str) -> list[dict[str, str]]:
 
 
 def kill_pod(pod: dict[str, str]) -> None:
-    """Kill all processes of a pod but the one that holds its network; what starts it again is Kubernetes' business."""
+    """Kill all processes of a pod but the one that holds its namespaces; what starts it again is Kubernetes' business."""
     # Processes come and go meanwhile; that it was killed shows elsewhere.
     script = (
         f"for process in $(grep -ls {pod['uid']} /proc/[0-9]*/cgroup | cut -d/ -f3); do"
-        ' [ "$(cat /proc/$process/comm)" = pause ] || kill -9 "$process"; done 2>/dev/null; true'
+        ' grep -qxE "pause|catatonit" /proc/$process/comm || kill -9 "$process"; done 2>/dev/null; true'
     )
     docker.execute(cluster.NODE, ["sh", "-c", script])
 
