@@ -35,7 +35,7 @@ def pods(selector: str) -> list[dict[str, str]]:
 
 
 def kill_pod(pod: dict[str, str]) -> None:
-    """Kill all processes of a pod but the one that holds its namespaces; what starts it again is Kubernetes' business."""
+    """Kill all processes of a pod but the one that holds its namespaces; to start it again is Kubernetes' business."""
     # Processes come and go meanwhile; that it was killed shows elsewhere.
     script = (
         f"for process in $(grep -ls {pod['uid']} /proc/[0-9]*/cgroup | cut -d/ -f3); do"
