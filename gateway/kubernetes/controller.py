@@ -10,6 +10,7 @@ import socket
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
@@ -318,13 +319,11 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
 
     async def _reports_taken_seconds(self) -> float:
         """For how long schedulers have certainly been able to tell who is connected; 0 or less if they are not."""
-        selector = ",".join(
-            f"{key}={value}" for key, value in names.component_labels(self.gateway.release, "api").items()
-        )
+        labels = names.component_labels(self.gateway.release, names.API_COMPONENT)
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
         found = await self.core_client.list_namespaced_pod(self.namespace, label_selector=selector)
-        replicas = self.api_client.sanitize_for_serialization(found)["items"]
         working = asyncio.get_running_loop().time() - self.working_since
-        return min(working, max(map(ready_seconds, replicas), default=0))
+        return min(working, max(map(ready_seconds, found.items), default=0))
 
     async def _ended_status(self, cluster: Mapping[str, Any], end: End) -> dict[str, Any]:
         """End a cluster; returns its last status."""
@@ -638,19 +637,16 @@ def address_of(cluster: Mapping[str, Any], scheduler: Mapping[str, Any]) -> str 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
     """Whether the kubelet calls a pod ready."""
-    return bool(_readiness(pod))
+    conditions = {item["type"]: item["status"] for item in pod["status"].get("conditions") or ()}
+    return conditions.get("Ready") == "True"
 
 
-def ready_seconds(pod: Mapping[str, Any]) -> float:
+def ready_seconds(pod: client.V1Pod) -> float:
     """For how long the kubelet has called a pod ready without interruption; 0 if it does not."""
-    ready = _readiness(pod)
-    return float(timestamp() - parse_k8s_timestamp(ready["lastTransitionTime"])) / 1000 if ready else 0
-
-
-def _readiness(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The condition by which a pod is ready."""
-    conditions = pod["status"].get("conditions") or ()
-    return next((item for item in conditions if (item["type"], item["status"]) == ("Ready", "True")), None)
+    for condition in pod.status.conditions or ():
+        if (condition.type, condition.status) == ("Ready", "True"):
+            return float((datetime.now(UTC) - condition.last_transition_time).total_seconds())
+    return 0
 
 
 def age_seconds(cluster: Mapping[str, Any]) -> float:

@@ -16,6 +16,7 @@ from aiohttp import ClientConnectionError
 from dask_gateway_server.backends.kubernetes.backend import KubeClusterConfig
 from dask_gateway_server.backends.kubernetes.controller import ClusterInfo, KubeController
 from dask_gateway_server.workqueue import WorkQueue
+from kubernetes_asyncio import client
 from kubernetes_asyncio.client.rest import ApiException
 from test_kubernetes import ALICE, DAVE
 
@@ -104,7 +105,8 @@ class Kubernetes:
 
     async def list_namespaced_pod(self, namespace, label_selector):
         assert label_selector.endswith(",app.kubernetes.io/component=api")
-        return {"items": [{"status": {"conditions": conditions}} for conditions in self.api_conditions]}
+        replicas = [client.V1Pod(status=client.V1PodStatus(conditions=item)) for item in self.api_conditions]
+        return client.V1PodList(items=replicas)
 
     async def list_namespaced_event(self, namespace, field_selector):
         assert field_selector.startswith("involvedObject.uid=uid-")
@@ -121,8 +123,10 @@ def stamp(age):
 def readiness(seconds, status):
     """What Kubernetes says of a pod that has become ready, or the contrary, so long ago."""
     return [
-        {"type": "Initialized", "status": "True"},
-        {"type": "Ready", "status": status, "lastTransitionTime": stamp(seconds)},
+        client.V1PodCondition(type="Initialized", status="True"),
+        client.V1PodCondition(
+            type="Ready", status=status, last_transition_time=datetime.now(UTC) - timedelta(seconds=seconds)
+        ),
     ]
 
 
