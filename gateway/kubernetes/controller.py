@@ -319,8 +319,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
 
     async def _reports_taken_seconds(self) -> float:
         """For how long schedulers have certainly been able to tell who is connected; 0 or less if they are not."""
-        labels = names.component_labels(self.gateway.release, names.API_COMPONENT)
-        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        selector = names.selector(names.component_labels(self.gateway.release, names.API_COMPONENT))
         found = await self.core_client.list_namespaced_pod(self.namespace, label_selector=selector)
         working = asyncio.get_running_loop().time() - self.working_since
         return min(working, max(map(ready_seconds, found.items), default=0))

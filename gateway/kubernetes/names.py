@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 
 from gateway.site import ClaimSource, KubernetesGateway, Site, Volume
 
@@ -46,6 +47,11 @@ def common_labels(release: str) -> dict[str, str]:
 def component_labels(release: str, component: str) -> dict[str, str]:
     """Labels that select the pods of one component."""
     return {**common_labels(release), COMPONENT_LABEL: component}
+
+
+def selector(labels: Mapping[str, str]) -> str:
+    """The text by which Kubernetes is asked for objects that have all these labels."""
+    return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
 def api_name(release: str) -> str:

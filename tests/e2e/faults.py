@@ -58,7 +58,7 @@ def restarts(selector: str) -> dict[str, int]:
 def killed_deployment(name: str) -> Iterator[None]:
     """A deployment all of whose pods are killed at once."""
     deployment = json.loads(kubectl("get", f"deployment/{name}", "--output", "json"))
-    selector = ",".join(f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items())
+    selector = names.selector(deployment["spec"]["selector"]["matchLabels"])
     before = restarts(selector)
     for pod in pods(selector):
         kill_pod(pod)

@@ -186,8 +186,7 @@ def test_a_cluster_in_use_outlives_an_api_that_is_away_for_longer() -> None:
 @contextmanager
 def _api_away() -> Iterator[None]:
     """Without any replica of the API."""
-    labels = names.component_labels(RELEASE, names.API_COMPONENT)
-    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    selector = names.selector(names.component_labels(RELEASE, names.API_COMPONENT))
     try:
         kubectl("scale", API, "--replicas", "0")
         kubectl("wait", "--for", "delete", "pods", "--selector", selector, "--timeout", "60s")

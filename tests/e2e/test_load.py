@@ -176,7 +176,7 @@ def test_a_long_list_is_complete_and_right_at_each_replica(
     bob.run("cluster.shutdown()")
     no_orphans(administrator, before)
 
-    replicas = pods_of(",".join(f"{key}={value}" for key, value in names.component_labels(RELEASE, "api").items()))
+    replicas = pods_of(names.selector(names.component_labels(RELEASE, names.API_COMPONENT)))
     assert len(replicas) == SETTINGS.kubernetes.api_replicas
     with ended_clusters.added(original, gateways.LISTED):
         expected = ended_of("bob")

@@ -143,7 +143,7 @@ def two_controllers() -> Iterator[None]:
 
 def controllers() -> set[str]:
     """Pods of the controller that run."""
-    selector = ",".join(f"{key}={value}" for key, value in names.component_labels(RELEASE, "controller").items())
+    selector = names.selector(names.component_labels(RELEASE, "controller"))
     found = json.loads(kubectl("get", "pods", "--selector", selector, "--output", "json"))["items"]
     return {pod["metadata"]["name"] for pod in found if pod["status"]["phase"] == "Running"}
 
@@ -178,7 +178,7 @@ def test_of_two_controllers_one_works(open_notebook: Callable[[str], Notebook], 
 @on_kubernetes
 @pytest.mark.parametrize("component", ["api", "traefik"])
 def test_nodes_are_drained_of_one_replica_at_a_time(backend: Backend, component: str) -> None:
-    selector = ",".join(f"{key}={value}" for key, value in names.component_labels(RELEASE, component).items())
+    selector = names.selector(names.component_labels(RELEASE, component))
     first, second = pods(selector)
     evict(first)
     with pytest.raises(process.CommandError, match="disruption budget"):
