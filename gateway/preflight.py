@@ -30,6 +30,11 @@ PROGRAMS = {"scheduler": "distributed.cli.dask_scheduler", "worker": "distribute
 LATE = "aiohttp"
 """What a scheduler imports and does not use, a quarter of all imports: dask_gateway's client wants it, which comes with
 dask_gateway's scheduler_preload (not reported upstream)."""
+SPARE = "spare.py"
+"""The file beside this one with the interpreter in reserve for a nanny's worker."""
+WORKER_START = {"MALLOC_TRIM_THRESHOLD_": "65536", "PYTHONHASHSEED": "6640"}
+"""What a nanny sets, if nothing else is configured, before it spawns a worker, for these are read at a start only
+(``distributed.nanny.pre-spawn-environ`` in distributed.yaml, and ``Nanny.__init__``)."""
 INTERPRETER_SECONDS = 20
 IMPORT_SECONDS = 60
 """Bounds on what a file system that hangs may cost; usually a fraction of a second."""
@@ -265,6 +270,8 @@ def start(plan: Plan, role: str, arguments: list[str]) -> None:
         check(plan, variables)
     else:
         check_markers(plan)
+    if role == "worker":
+        variables = {**WORKER_START, **variables}
     command = [plan.python, os.path.abspath(__file__), "serve", plan.encoded(), role, *arguments]
     try:
         os.execve(plan.python, command, variables)  # noqa: S606 - no shell, on purpose
@@ -292,8 +299,24 @@ def serve(plan: Plan, role: str, arguments: list[str]) -> None:
             import_late(LATE)
             import_modules(plan)
         program = importlib.import_module(PROGRAMS[role])
+    if role == "worker":
+        _keep_spare_interpreter()
     sys.argv = ["dask", role, *arguments]
     program.main(arguments, prog_name=f"dask {role}")
+
+
+def _keep_spare_interpreter() -> None:
+    """Have the worker, which the nanny in this process will spawn, ready without importing all of this again."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), SPARE)
+    spec: Any = importlib.util.spec_from_file_location(SPARE, path)
+    spare = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(spare)
+    started_with = dict(spare.read_at_start())
+    for name, value in WORKER_START.items():
+        if os.environ.get(name) == value:
+            # The nanny looks itself what is configured; what is in the environment would count for more.
+            del os.environ[name]
+    spare.keep_ready(started_with)
 
 
 @contextlib.contextmanager

@@ -18,4 +18,6 @@ def test_an_environment_of_2022_computes(backend: Backend, no_leftovers: None) -
         kernel.run(notebooks.connect())
         kernel.run("import distributed")
         assert on_worker(kernel, "distributed.__version__") == "2022.12.1"
+        # Its nanny's imports do for the worker here as well.
+        assert "serve" in on_worker(kernel, "open('/proc/self/cmdline').read()").split("\0")
         assert kernel.run("client.submit(lambda: 6 * 7, pure=False).result()") == 42

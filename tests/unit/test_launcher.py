@@ -14,7 +14,7 @@ import fake_environments
 import pytest
 from processes import NOBODY, as_user
 
-from gateway import environment_variables, preflight, preload
+from gateway import environment_variables, preflight, preload, spare
 from gateway.slurm import launcher
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -205,7 +205,7 @@ def test_a_prepared_cluster_has_files_for_its_user_alone(setting):
     assert setting.prepare() == {"ok": True, "state": []}
     assert (mode(setting.staging), mode(setting.folder), mode(setting.logs / CLUSTER)) == (0o700, 0o700, 0o700)
     contents = {path.name: path.read_bytes() for path in setting.folder.iterdir()}
-    for module in (preflight, preload):
+    for module in (preflight, preload, spare):
         path = Path(module.__file__)
         assert contents.pop(path.name) == path.read_bytes()
     assert contents == {"variables": f"MINE={CANARY}\0".encode(), "dask.pem": b"key\xff"}

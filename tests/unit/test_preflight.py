@@ -11,11 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import distributed
 import fake_environments
 import pytest
 from processes import as_user
 
-from gateway import environment_variables, preflight
+from gateway import environment_variables, preflight, spare
 from gateway.preflight import REFUSED, RefusedError
 
 PROGRAM = Path(preflight.__file__)
@@ -327,7 +328,10 @@ def start(place, complete):
             capture_output=True,
             check=False,
         )
-        return json.loads(record.read_text()) if ended.returncode == 0 else ended
+        if ended.returncode != 0:
+            return ended
+        told = record.read_text()
+        return told.splitlines() if told.endswith("\n") else json.loads(told)
 
     return run
 
@@ -534,6 +538,64 @@ def test_a_nannys_worker_imports_quickly_and_what_tasks_start_does_not(start, co
     program = packages / "distributed" / "cli" / "dask_worker.py"
     program.write_text(NANNY)
     assert start("worker", str(place))["seen"] == ["nanny True", "worker True", "task False"]
+
+
+FIRST_AND_SECOND = """
+import json, multiprocessing, os
+
+def tell(who):
+    names = ("MALLOC_TRIM_THRESHOLD_", "PYTHONHASHSEED")
+    said = [f"{who}: {name} is {os.environ[name]}" for name in names if name in os.environ]
+    with open("/proc/self/cmdline") as command, open(os.environ["RECORD"], "a") as record:
+        json.dump([who, "spawned" if "multiprocessing-fork" in command.read() else "was ready", *said], record)
+        record.write("\\n")
+
+def main(arguments, prog_name):
+    tell("nanny")
+    os.environ.update(%s)
+    for who in ("first", "second"):
+        process = multiprocessing.get_context("spawn").Process(target=tell, args=(who,))
+        process.start()
+        process.join()
+"""
+
+
+@pytest.mark.parametrize(
+    ("configured", "first"),
+    [
+        ({"OMP_NUM_THREADS": "1"}, "was ready"),
+        ({"MALLOC_TRIM_THRESHOLD_": "65536", "PYTHONHASHSEED": "6640"}, "was ready"),
+        ({"MALLOC_TRIM_THRESHOLD_": "0"}, "spawned"),
+    ],
+)
+def test_the_first_worker_of_a_nanny_is_ready_unless_something_else_is_configured(
+    start, complete, place, configured, first
+):
+    """A nanny sets it in its own variables; before, it finds none of ours there."""
+    (packages,) = (complete / "lib").glob("python*/site-packages")
+    (packages / "distributed" / "cli" / "dask_worker.py").write_text(FIRST_AND_SECOND % configured)
+    lines = start("worker")
+    set_now = [f"{name} is {value}" for name, value in configured.items() if name in preflight.WORKER_START]
+    assert [json.loads(line) for line in lines] == [
+        ["nanny", "was ready"],
+        ["first", first, *(f"first: {text}" for text in set_now)],
+        ["second", "spawned", *(f"second: {text}" for text in set_now)],
+    ]
+
+
+@pytest.mark.parametrize("name", preflight.WORKER_START)
+def test_what_a_user_sets_for_workers_counts(start, complete, name):
+    (packages,) = (complete / "lib").glob("python*/site-packages")
+    (packages / "distributed" / "cli" / "dask_worker.py").write_text(FIRST_AND_SECOND % {})
+    nanny, first, _ = map(json.loads, start("worker", variables={name: "7"}))
+    assert nanny == ["nanny", "was ready", f"nanny: {name} is 7"]
+    assert first == ["first", "was ready", f"first: {name} is 7"]
+
+
+async def test_workers_are_started_with_what_a_nanny_sets():
+    set_by_nanny = distributed.Nanny("tcp://127.0.0.1:1").pre_spawn_env
+    read_at_start = {name: value for name, value in set_by_nanny.items() if name.startswith(spare.READ_AT_START)}
+    assert read_at_start == preflight.WORKER_START
 
 
 def test_a_worker_whose_environment_is_gone_says_so(start, place):
