@@ -5,13 +5,14 @@ import shlex
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gateway import site
 from gateway.kubernetes import names
 from gateway.site import Backend
 from testbed import cluster, directory, docker, notebook, people, process, slurm, storage
-from testbed.paths import KUBECONFIG, SITE
+from testbed.paths import KUBECONFIG, SITE, STATE
 
 SETTINGS = site.load(SITE)
 SLURMCTLD = f"af-{slurm.CONTROLLER}"
@@ -146,6 +147,22 @@ def _inside(container: str, command: str) -> list[str]:
 ADMINISTRATORS: dict[Backend, type[Administrator]] = {
     kind.backend: kind for kind in (KubernetesAdministrator, SlurmAdministrator)
 }
+
+
+FAILURES = STATE / "failures"
+"""One folder per failed test, with what the administrators would look at."""
+
+
+@contextmanager
+def collected_at_once(administrator: Administrator, name: str) -> Iterator[None]:
+    """Where a test's end takes away what tells why it failed: collect before, into a folder of that name."""
+    try:
+        yield
+    except BaseException as error:
+        folder = FAILURES / name
+        collect(administrator, folder)
+        error.add_note(f"What administrators saw: {folder}")
+        raise
 
 
 def collect(administrator: Administrator, folder: Path) -> None:

@@ -15,10 +15,7 @@ from notebooks import Notebook
 from gateway import users
 from gateway.site import Backend
 from testbed import docker, hub, notebook, people, process
-from testbed.paths import STATE
 
-FAILURES = STATE / "failures"
-"""One folder per failed test, with what the administrators would look at."""
 NEXT = "run `make testbed`, then `make testbed-status` tells what is up"
 
 
@@ -98,7 +95,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """After a failure, put what administrators see into a folder and say where it is."""
     report: pytest.TestReport = yield
     if report.failed and call.excinfo is not None and item.get_closest_marker("e2e") is not None:
-        folder = FAILURES / re.sub(r"[^A-Za-z0-9]+", "-", item.name).strip("-")
+        folder = administration.FAILURES / re.sub(r"[^A-Za-z0-9]+", "-", item.name).strip("-")
         for kind in administration.ADMINISTRATORS.values():
             if kind.backend.value in item.name:
                 administration.collect(kind(), folder)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import notebooks
 import pytest
 import yaml
-from administration import ADMINISTRATORS, SETTINGS, fetch, kubectl
+from administration import ADMINISTRATORS, SETTINGS, collected_at_once, fetch, kubectl
 from notebooks import Notebook
 
 from gateway.kubernetes import names
@@ -89,7 +89,9 @@ def shorter(kind: Backend, **timeouts: int) -> Iterator[None]:
     record = SITES[kind].take_record()
     try:
         _deploy(kind, yaml.safe_dump(changed))
-        yield
+        # Kubernetes takes the logs of what runs meanwhile away with it.
+        with collected_at_once(ADMINISTRATORS[kind](), f"shorter-{kind.value}"):
+            yield
     finally:
         _deploy(kind, text)
         SITES[kind].put_record(record)
