@@ -21,7 +21,7 @@ def look():
 def test_a_restarted_worker_starts_afresh(backend: Backend, no_leftovers: None) -> None:
     with Notebook("alice") as kernel:
         kernel.snippet(f"connect-{backend.value}")
-        kernel.run(notebooks.new_cluster({"worker_memory": 1}))
+        kernel.run(notebooks.new_cluster({"pixi_project": notebooks.PIXI_PROJECT, "worker_memory": 1}))
         kernel.run(notebooks.connect(2))
         kernel.run(LOOK % list(preflight.WORKER_START))
         first = kernel.run("list(client.run(look).values())")
