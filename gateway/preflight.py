@@ -308,9 +308,10 @@ def serve(plan: Plan, role: str, arguments: list[str]) -> None:
 def _keep_spare_interpreter() -> None:
     """Have the worker, which the nanny in this process will spawn, ready without importing all of this again."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), SPARE)
-    spec: Any = importlib.util.spec_from_file_location(SPARE, path)
-    spare = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(spare)
+    spare: Any = ModuleType(SPARE)
+    # Not imported: many workers at once would cache it in the cluster's folder, which may be about to go.
+    with open(path, "rb") as source:
+        exec(compile(source.read(), path, "exec"), spare.__dict__)  # noqa: S102 - beside this file
     started_with = dict(spare.read_at_start())
     for name, value in WORKER_START.items():
         if os.environ.get(name) == value:

@@ -583,6 +583,17 @@ def test_the_first_worker_of_a_nanny_is_ready_unless_something_else_is_configure
     ]
 
 
+def test_a_worker_leaves_nothing_beside_the_program(start, complete, place):
+    """In the folder of its cluster, which may be about to go."""
+    (packages,) = (complete / "lib").glob("python*/site-packages")
+    (packages / "distributed" / "cli" / "dask_worker.py").write_text(FIRST_AND_SECOND % {})
+    (place / "program").mkdir()
+    for name in (PROGRAM.name, preflight.SPARE):
+        shutil.copy(PROGRAM.with_name(name), place / "program")
+    assert len(start("worker", program=place / "program" / PROGRAM.name)) == 3
+    assert {path.name for path in (place / "program").iterdir()} == {PROGRAM.name, preflight.SPARE}
+
+
 @pytest.mark.parametrize("name", preflight.WORKER_START)
 def test_what_a_user_sets_for_workers_counts(start, complete, name):
     (packages,) = (complete / "lib").glob("python*/site-packages")
