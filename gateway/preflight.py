@@ -307,12 +307,12 @@ def serve(plan: Plan, role: str, arguments: list[str]) -> None:
 
 def _keep_spare_interpreter() -> None:
     """Have the worker, which the nanny in this process will spawn, ready without importing all of this again."""
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), SPARE)
+    path = os.path.join(_own_directory(), SPARE)
     spare: Any = ModuleType(SPARE)
     # Not imported: many workers at once would cache it in the cluster's folder, which may be about to go.
     with open(path, "rb") as source:
         exec(compile(source.read(), path, "exec"), spare.__dict__)  # noqa: S102 - beside this file
-    started_with = dict(spare.read_at_start())
+    started_with = spare.read_at_start()
     for name, value in WORKER_START.items():
         if os.environ.get(name) == value:
             # The nanny looks itself what is configured; what is in the environment would count for more.
@@ -392,9 +392,13 @@ def import_late(package: str) -> None:
         sys.modules[package] = LateModule(spec)
 
 
+def _own_directory() -> str:
+    return os.path.dirname(os.path.abspath(__file__))
+
+
 def _leave_own_directory() -> None:
     """Import nothing from beside this file."""
-    if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
+    if sys.path[0] == _own_directory():
         del sys.path[0]
 
 

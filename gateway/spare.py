@@ -77,7 +77,7 @@ class _Spare:
         return self._spawn_as_ever(path, args, passfds)
 
     def _suits(self, arguments: Sequence[Any]) -> bool:
-        return arguments[-3] == "-c" and all(self._started_with.get(name) == value for name, value in read_at_start())
+        return arguments[-3] == "-c" and read_at_start().items() <= self._started_with.items()
 
     def _hand_over(self, arguments: Sequence[Any], numbers: List[int]) -> bool:
         try:
@@ -89,9 +89,9 @@ class _Spare:
         return True
 
 
-def read_at_start() -> List[Tuple[str, str]]:
+def read_at_start() -> Dict[str, str]:
     """The variables of :data:`READ_AT_START` as they are now."""
-    return [(name, value) for name, value in os.environ.items() if name.startswith(READ_AT_START)]
+    return {name: value for name, value in os.environ.items() if name.startswith(READ_AT_START)}
 
 
 def _await_work(connection: Connection) -> None:

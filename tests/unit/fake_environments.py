@@ -55,21 +55,25 @@ def script(prefix: Path, text: str) -> Path:
     return prefix
 
 
+def packages(prefix: Path) -> Path:
+    """Where an environment's modules are."""
+    (found,) = (prefix / "lib").glob("python*/site-packages")
+    return found
+
+
 def environment(prefix: Path, **modules: str) -> Path:
     """An environment with Python and modules of that content, each as a package."""
     venv.EnvBuilder(symlinks=True).create(prefix)
-    (packages,) = (prefix / "lib").glob("python*/site-packages")
     for name, content in modules.items():
-        (packages / name).mkdir()
-        (packages / name / "__init__.py").write_text(content)
+        (packages(prefix) / name).mkdir()
+        (packages(prefix) / name / "__init__.py").write_text(content)
     return prefix
 
 
 def complete(prefix: Path) -> Path:
     """An environment with all that scheduler and workers need, in appearance."""
     environment(prefix, **dict.fromkeys(MODULES, ""))
-    (packages,) = (prefix / "lib").glob("python*/site-packages")
-    programs = packages / "distributed" / "cli"
+    programs = packages(prefix) / "distributed" / "cli"
     programs.mkdir()
     for name in PROGRAMS.values():
         (programs / f"{name.rpartition('.')[2]}.py").write_text(ENTRY)

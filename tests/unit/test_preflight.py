@@ -328,10 +328,7 @@ def start(place, complete):
             capture_output=True,
             check=False,
         )
-        if ended.returncode != 0:
-            return ended
-        told = record.read_text()
-        return told.splitlines() if told.endswith("\n") else json.loads(told)
+        return json.loads(record.read_text()) if ended.returncode == 0 else ended
 
     return run
 
@@ -402,6 +399,15 @@ def test_a_scheduler_whose_reason_is_read_makes_all_checks(start, place):
     assert ended.returncode == REFUSED
     assert report.read_bytes() == ended.stderr
     assert report.read_text().startswith(f"conda_env='{place}/absent' is not there")
+
+
+@pytest.fixture
+def worker_program(complete):
+    """Gives the environment another program of workers, for the test."""
+    path = fake_environments.packages(complete) / "distributed" / "cli" / "dask_worker.py"
+    own = path.read_text()
+    yield path.write_text
+    path.write_text(own)
 
 
 @pytest.mark.parametrize("role", ["scheduler", "worker"])
@@ -491,7 +497,7 @@ def test_what_is_not_installed_is_not_imported_late():
 
 
 def test_a_scheduler_starts_without_what_only_clients_use(start, complete):
-    (packages,) = (complete / "lib").glob("python*/site-packages")
+    packages = fake_environments.packages(complete)
     (packages / "aiohttp.py").write_text("raise RuntimeError('executed')")
     (packages / "dask_gateway" / "__init__.py").write_text("import aiohttp")
     assert start("scheduler")["argv"] == ["scheduler"]
@@ -532,11 +538,9 @@ def test_a_broken_yaml_is_for_dask_to_find(seen_by_imports):
     assert gc.isenabled()
 
 
-def test_a_nannys_worker_imports_quickly_and_what_tasks_start_does_not(start, complete, place):
+def test_a_nannys_worker_imports_quickly_and_what_tasks_start_does_not(start, worker_program, place):
     """With multiprocessing itself: each process tells whether the program of workers is imported in it, and by whom."""
-    (packages,) = (complete / "lib").glob("python*/site-packages")
-    program = packages / "distributed" / "cli" / "dask_worker.py"
-    program.write_text(NANNY)
+    worker_program(NANNY)
     assert start("worker", str(place))["seen"] == ["nanny True", "worker True", "task False"]
 
 
@@ -546,9 +550,10 @@ import json, multiprocessing, os
 def tell(who):
     names = ("MALLOC_TRIM_THRESHOLD_", "PYTHONHASHSEED")
     said = [f"{who}: {name} is {os.environ[name]}" for name in names if name in os.environ]
-    with open("/proc/self/cmdline") as command, open(os.environ["RECORD"], "a") as record:
-        json.dump([who, "spawned" if "multiprocessing-fork" in command.read() else "was ready", *said], record)
-        record.write("\\n")
+    how = "spawned" if "multiprocessing-fork" in open("/proc/self/cmdline").read() else "was ready"
+    place = os.environ["RECORD"]
+    told = json.load(open(place)) if os.path.exists(place) else []
+    json.dump([*told, [who, how, *said]], open(place, "w"))
 
 def main(arguments, prog_name):
     tell("nanny")
@@ -569,24 +574,21 @@ def main(arguments, prog_name):
     ],
 )
 def test_the_first_worker_of_a_nanny_is_ready_unless_something_else_is_configured(
-    start, complete, place, configured, first
+    start, worker_program, configured, first
 ):
     """A nanny sets it in its own variables; before, it finds none of ours there."""
-    (packages,) = (complete / "lib").glob("python*/site-packages")
-    (packages / "distributed" / "cli" / "dask_worker.py").write_text(FIRST_AND_SECOND % configured)
-    lines = start("worker")
+    worker_program(FIRST_AND_SECOND % configured)
     set_now = [f"{name} is {value}" for name, value in configured.items() if name in preflight.WORKER_START]
-    assert [json.loads(line) for line in lines] == [
+    assert start("worker") == [
         ["nanny", "was ready"],
         ["first", first, *(f"first: {text}" for text in set_now)],
         ["second", "spawned", *(f"second: {text}" for text in set_now)],
     ]
 
 
-def test_a_worker_leaves_nothing_beside_the_program(start, complete, place):
+def test_a_worker_leaves_nothing_beside_the_program(start, worker_program, place):
     """In the folder of its cluster, which may be about to go."""
-    (packages,) = (complete / "lib").glob("python*/site-packages")
-    (packages / "distributed" / "cli" / "dask_worker.py").write_text(FIRST_AND_SECOND % {})
+    worker_program(FIRST_AND_SECOND % {})
     (place / "program").mkdir()
     for name in (PROGRAM.name, preflight.SPARE):
         shutil.copy(PROGRAM.with_name(name), place / "program")
@@ -595,10 +597,9 @@ def test_a_worker_leaves_nothing_beside_the_program(start, complete, place):
 
 
 @pytest.mark.parametrize("name", preflight.WORKER_START)
-def test_what_a_user_sets_for_workers_counts(start, complete, name):
-    (packages,) = (complete / "lib").glob("python*/site-packages")
-    (packages / "distributed" / "cli" / "dask_worker.py").write_text(FIRST_AND_SECOND % {})
-    nanny, first, _ = map(json.loads, start("worker", variables={name: "7"}))
+def test_what_a_user_sets_for_workers_counts(start, worker_program, name):
+    worker_program(FIRST_AND_SECOND % {})
+    nanny, first, _ = start("worker", variables={name: "7"})
     assert nanny == ["nanny", "was ready", f"nanny: {name} is 7"]
     assert first == ["first", "was ready", f"first: {name} is 7"]
 

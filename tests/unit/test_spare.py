@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from gateway import spare
+from testbed.waiting import until
 
 PROGRAM = f"""
 import importlib.util, json, multiprocessing, os, signal, sys, threading, types
@@ -50,6 +50,9 @@ def descriptors():
         if os.path.lexists(path):
             yield os.readlink(path).partition(":")[0]
 
+def read_all(ends, answers):
+    answers.put([end.recv() for end in ends])
+
 def end(how):
     how()
 
@@ -80,8 +83,7 @@ def keep_ready():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     sys.modules["imported_before"] = types.ModuleType("imported_before")
-    module.keep_ready(dict(module.read_at_start()))
-    return module
+    module.keep_ready(module.read_at_start())
 
 def children():
     with open(f"/proc/self/task/{{os.getpid()}}/children") as stream:
@@ -103,7 +105,7 @@ def command(tmp_path):
 
 @pytest.fixture
 def printed(command):
-    """What such code prints; what it writes to standard error, if it is to fail."""
+    """What such code prints."""
 
     def run(code):
         ended = subprocess.run(command(code), env=STARTED_WITH, capture_output=True, text=True, timeout=60, check=False)
@@ -187,10 +189,7 @@ def test_it_does_not_outlive_its_parent(command, how):
         parent.wait(10)
         # The pipe's end: nobody has standard output any more.
         assert parent.stdout.read() == ""
-    until = time.monotonic() + 10
-    while Path(f"/proc/{ready}").exists():
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until("the spare interpreter is gone", lambda: not Path(f"/proc/{ready}").exists(), seconds=10)
 
 
 def test_what_waits_to_be_printed_is_printed_once(printed):
@@ -210,15 +209,7 @@ process = child(read_all, [reading for reading, _ in pipes], answers)
 print(answers.get(timeout=20) == list(range(40)), process.pid in ready)
 process.join()
 """
-    functions = "def read_all(ends, answers):\n    answers.put([end.recv() for end in ends])\n"
-    assert printed(_in_main(functions, code)) == "True True\n"
-
-
-def _in_main(functions, code):
-    """Code whose functions a spawned process finds too: it runs the program, but not what is after its last line."""
-    path = "sys.modules['__main__'].__file__"
-    added = f"functions = {functions!r}\nopen({path}, 'a').write('\\n' + functions)\nexec(functions)\n"
-    return added + code
+    assert printed(code) == "True True\n"
 
 
 def test_the_names_of_variables_that_are_read_at_a_start(monkeypatch):
@@ -226,7 +217,7 @@ def test_the_names_of_variables_that_are_read_at_a_start(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name in (*STARTED_WITH, "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "DASK_X"):
         monkeypatch.setenv(name, "1")
-    assert {name for name, _ in spare.read_at_start()} == {
+    assert set(spare.read_at_start()) == {
         "PYTHONHASHSEED",
         "MALLOC_TRIM_THRESHOLD_",
         "LD_LIBRARY_PATH",
