@@ -22,7 +22,7 @@ from gateway import directory, pool, presence, quota, users
 from gateway.auth import FacilityUser
 from gateway.backend import FacilityBackend
 from gateway.errors import Refusal
-from gateway.kubernetes import connection, holdings, names
+from gateway.kubernetes import connection, holdings, listing, names
 from gateway.kubernetes.config import cluster_config, secret_content
 from gateway.kubernetes.connection import FAULTS, NOT_FOUND
 from gateway.kubernetes.informers import cluster_informer
@@ -52,8 +52,6 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         Upstream's own method can't be reused: it starts a cluster-wide informer (dask/dask-gateway#661).
         """
         self.setup_requests(app)
-        presence.take_starts(app, self.note_start)
-        app.on_shutdown.append(self._end_waiting)
         await UpstreamBackend.setup(self, app)
         self.api_client = await connection.open_client()
         self.core_client = client.CoreV1Api(api_client=self.api_client)
@@ -72,6 +70,13 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         # Upstream's loop does it one by one, and meanwhile a new replica would list a part of them only.
         await asyncio.gather(*map(self.sync_cluster, list(self.informer.cache)), return_exceptions=True)
         self.sync_task = asyncio.ensure_future(self.sync_clusters_loop())
+
+    def setup_requests(self, app: web.Application) -> None:
+        """See :meth:`FacilityBackend.setup_requests`; have clusters listed quickly, and nobody wait at the end."""
+        super().setup_requests(app)
+        app.middlewares.append(listing.written_once)
+        presence.take_starts(app, self.note_start)
+        app.on_shutdown.append(self._end_waiting)
 
     async def _end_waiting(self, _: web.Application) -> None:
         """Answer clients that wait for a cluster to start: they ask again, and reach another replica."""
