@@ -52,6 +52,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         Upstream's own method can't be reused: it starts a cluster-wide informer (dask/dask-gateway#661).
         """
         self.setup_requests(app)
+        app.on_shutdown.append(self._end_waiting)
         await UpstreamBackend.setup(self, app)
         self.api_client = await connection.open_client()
         self.core_client = client.CoreV1Api(api_client=self.api_client)
@@ -72,11 +73,10 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         self.sync_task = asyncio.ensure_future(self.sync_clusters_loop())
 
     def setup_requests(self, app: web.Application) -> None:
-        """See :meth:`FacilityBackend.setup_requests`; have clusters listed quickly, and nobody wait at the end."""
+        """See :meth:`FacilityBackend.setup_requests`; take schedulers' starts, and list clusters quickly."""
         super().setup_requests(app)
         app.middlewares.append(listing.written_once)
         presence.take_starts(app, self.note_start)
-        app.on_shutdown.append(self._end_waiting)
 
     async def _end_waiting(self, _: web.Application) -> None:
         """Answer clients that wait for a cluster to start: they ask again, and reach another replica."""

@@ -25,7 +25,7 @@ class Alice:
 def clusters(testbed_site):
     """A back end with clusters of alice and bob."""
     made = FacilityKubeBackend(config=api_config(testbed_site))
-    made.username_to_clusters, made.cluster_waiters = {}, {}
+    made.username_to_clusters = {}
     put(made, "cms.a", ClusterStatus.RUNNING, pixi_env="/home/☃")
     put(made, "cms.b", ClusterStatus.PENDING, worker_cores=1.5)
     put(made, "cms.c", ClusterStatus.STOPPED)

@@ -166,7 +166,7 @@ async def test_who_waits_for_a_cluster_is_answered_when_the_server_ends(api, kub
 
     app = web.Application()
     app.router.add_get("/", waited)
-    api.setup_requests(app)
+    app.on_shutdown.append(api._end_waiting)
     runner = web.AppRunner(app, shutdown_timeout=5)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
