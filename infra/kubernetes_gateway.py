@@ -10,8 +10,9 @@ import yaml
 from pulumi_kubernetes.coordination.v1 import Lease
 from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 
-from gateway import metrics, settings
+from gateway import settings
 from gateway.kubernetes import names
+from gateway.service import metrics
 from gateway.site import AccountSource, Site
 from infra.exposure import DO_NOT_WAIT
 from infra.proxy import Proxy
@@ -161,7 +162,7 @@ class KubernetesGateway(pulumi.ComponentResource):
         )
 
     def _lease(self) -> Lease:
-        """What the controller holds while it works: see :mod:`gateway.kubernetes.lease`."""
+        """What the controller holds while it works: see :mod:`gateway.kubernetes.controller.lease`."""
         name = names.controller_name(self._gateway.release)
         options = pulumi.ResourceOptions(parent=self, ignore_changes=["spec"])
         return Lease(name, metadata=self._metadata(name), opts=options)

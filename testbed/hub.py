@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import requests
 
-from gateway import site, users
+from gateway import site
+from gateway.identity import accounts
 from testbed import content, docker, people, process, secret_files
 from testbed.images.table import HUB
 from testbed.paths import SECRETS, SITE, STATE
@@ -89,7 +90,7 @@ def auth_state(person: people.Person) -> Mapping[str, int]:
     """What the hub tells the gateways of a person: uid and gid, where the site says that the hub knows them."""
     identity = site.load(SITE).identity
     account = people.load().account_of(person)
-    if account is None or users.classify(person.name, identity.classes).account is not site.AccountSource.HUB:
+    if account is None or accounts.classify(person.name, identity.classes).account is not site.AccountSource.HUB:
         return {}
     return {identity.hub.uid_key: account.uid, identity.hub.gid_key: people.load().gid(account.group)}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jinja2
 
-from gateway import storage as storage_table
+from gateway.request import storage as storage_table
 from gateway.site import Backend, Site, load
 from testbed import content, docker, people, process, secret_files, storage, waiting
 from testbed.certificates import certificate_authority

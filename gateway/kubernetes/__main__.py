@@ -9,9 +9,9 @@ from typing import Any
 from dask_gateway_server.app import DaskGateway
 
 from gateway import settings
-from gateway.kubernetes.config import api_config, controller_config
-from gateway.kubernetes.controller import FacilityKubeController
-from gateway.metrics import Measured
+from gateway.kubernetes.configuration import api_config, controller_config
+from gateway.kubernetes.controller.controller import FacilityKubeController
+from gateway.service.metrics import Measured
 from gateway.site import Backend, SiteError
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from dask_gateway_server.app import DaskGateway
 
-from gateway.metrics import Measured
+from gateway.service.metrics import Measured
 from gateway.settings import current_site
 from gateway.site import Backend
-from gateway.slurm.config import server_config
+from gateway.slurm.configuration import server_config
 
 ARGUMENTS = {"server": [], "proxy": ["proxy"]}
 """Command -> upstream's command line."""

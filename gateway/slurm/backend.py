@@ -15,17 +15,19 @@ from dask_gateway_server.traitlets import Type
 from dask_gateway_server.utils import timestamp
 from traitlets import Dict, Integer, Unicode
 
-from gateway import ends, environment_variables, metrics, preflight, preload, presence, quota
-from gateway.auth import FacilityUser
-from gateway.backend import FacilityBackend
-from gateway.ends import EndCause, StartFailure
+from gateway.as_user import preflight, preload
 from gateway.errors import Refusal
-from gateway.options import ClusterRequest
+from gateway.identity.authenticator import FacilityUser
+from gateway.request import environment_variables, quota
+from gateway.request.options import ClusterRequest
+from gateway.service import metrics, scheduler_reports, termination
+from gateway.service.backend import FacilityBackend
+from gateway.service.termination import EndCause, StartFailure
 from gateway.site import Backend, JobPlacement
-from gateway.slurm import commands, holdings, jobs, launcher, launching, records, submission
-from gateway.slurm.config import cluster_config
-from gateway.slurm.imports import ImportChecks
-from gateway.slurm.launching import LauncherError
+from gateway.slurm import grants, jobs, launcher, launcher_client, queries, records, submission
+from gateway.slurm.configuration import cluster_config
+from gateway.slurm.import_checks import ImportChecks
+from gateway.slurm.launcher_client import LauncherError
 
 CREDENTIALS = {"certificate": "dask.crt", "key": "dask.pem", "token": "api-token"}
 """What of a cluster's secrets is in which file of its folder."""
@@ -51,7 +53,7 @@ class FacilitySlurmClusterConfig(slurm.SlurmClusterConfig):  # type: ignore[misc
     lifetime_seconds = Integer(86400, min=60, help="Scheduler and workers end after this.", config=True)
     uid = Integer(help="The account's uid, as the directory has it.", config=True)
     gid = Integer(help="The account's gid, as the directory has it.", config=True)
-    plan = Unicode(help="What a job checks and starts (gateway.preflight.Plan).", config=True)
+    plan = Unicode(help="What a job checks and starts (gateway.as_user.preflight.Plan).", config=True)
 
 
 class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore[misc] # upstream has no types
@@ -114,7 +116,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             since = self._last_client.get(cluster.name, max(cluster.start_time, self._started))
             age = (now - cluster.start_time) / 1000
             alone = (now - since) / 1000 if cluster.status == JobStatus.RUNNING else 0
-            end = ends.due(age, cluster.config.lifetime_seconds, alone, timeouts.client_gone_seconds)
+            end = termination.due(age, cluster.config.lifetime_seconds, alone, timeouts.client_gone_seconds)
             if end is not None:
                 self.log.info("Cluster %s of %s: %s", cluster.name, cluster.username, end.reason)
                 self.causes[cluster.name] = end.cause
@@ -129,7 +131,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             for cluster in self.db.active_clusters()
             if cluster.status == JobStatus.SUBMITTED and cluster.start_time < bound
         ]
-        known = await commands.listed(self.status_command) if late else {}
+        known = await queries.listed(self.status_command) if late else {}
         for cluster in late:
             job = known.get(cluster.state.get("job_id", ""))
             end = jobs.of_delay(job, seconds, self._log_of(cluster))
@@ -169,10 +171,10 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         return alive
 
     async def check_jobs(self, job_ids: Sequence[str]) -> dict[str, bool]:
-        """Which jobs live. Raises :class:`gateway.slurm.commands.CommandError` when SLURM does not say."""
+        """Which jobs live. Raises :class:`gateway.slurm.queries.CommandError` when SLURM does not say."""
         if not job_ids:
             return {}
-        known = await commands.listed(self.status_command)
+        known = await queries.listed(self.status_command)
         return {number: number in known and known[number].is_alive for number in job_ids}
 
     async def _look_after_jobs(self) -> None:
@@ -186,7 +188,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             quiet = 0 if self._present_clusters() else quiet + 1
             try:
                 await self._look_at_jobs()
-            except (commands.CommandError, OSError) as error:
+            except (queries.CommandError, OSError) as error:
                 self.log.error("Jobs are looked at again in %d s: %s", LOOK_SECONDS, error)
                 quiet = 0
 
@@ -194,7 +196,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         """End clusters whose scheduler's job has ended, and cancel jobs that no cluster remembers."""
         running = [cluster for cluster in self.db.active_clusters() if cluster.status == JobStatus.RUNNING]
         submitting = set(self._submitting)
-        known = await commands.listed(self.status_command)
+        known = await queries.listed(self.status_command)
         for cluster in running:
             number = cluster.state.get("job_id", "")
             if number not in known or not known[number].is_alive:
@@ -205,7 +207,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         for owner, numbers in orphans.items():
             self.log.info("Jobs of cluster %s of %s that nobody remembers: %s", owner.cluster, owner.username, numbers)
             try:
-                await launching.act(owner, "cancel", jobs=numbers, remove=False)
+                await launcher_client.act(owner, "cancel", jobs=numbers, remove=False)
             except LauncherError as error:
                 self.log.error("They are not cancelled: %s", error)
 
@@ -220,7 +222,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
     async def _how_ended(self, number: str, known: Mapping[str, jobs.Job]) -> str:
         """In brackets, how a job has ended; empty when neither the queue nor accounting knows."""
         queued = known[number].state if number in known else None
-        how = await commands.end_of(self._accounting_command, number) or queued
+        how = await queries.end_of(self._accounting_command, number) or queued
         return f" ({how})" if how else ""
 
     async def _cluster_to_closing(self, cluster: Cluster) -> None:
@@ -250,7 +252,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         if cluster.worker_start_failure_count >= self.worker_start_failure_limit:
             await super()._check_cluster_scale(cluster)
             return
-        grant = holdings.grant(self.site.slurm.user_total, self._clusters_of(cluster.username), cluster)
+        grant = grants.grant(self.site.slurm.user_total, self._clusters_of(cluster.username), cluster)
         if grant > 0:
             records.create_workers(self.db, cluster, grant)
         waiting = [
@@ -269,7 +271,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
     def _held_of_total(self, username: str) -> tuple[dict[str, quota.Amount], quota.Amount] | None:
         """What the user's clusters hold, and what they may hold together; None where the site bounds no user."""
         bound = self.site.slurm.user_total
-        return None if bound is None else (holdings.held(self._clusters_of(username)), quota.Amount.of_total(bound))
+        return None if bound is None else (grants.held(self._clusters_of(username)), quota.Amount.of_total(bound))
 
     def advice_of_scaling(self, cluster_name: str, wanted: int) -> str | None:
         """What the user is told who wishes for so many workers of a cluster and does not get them all now."""
@@ -285,7 +287,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         if found is None:
             return None
         held, total = found
-        grant = holdings.reachable(cluster, wanted, held, total)
+        grant = grants.reachable(cluster, wanted, held, total)
         return quota.trimmed(wanted, grant, held, total) if grant < wanted else None
 
     def _share_out(self, username: str) -> None:
@@ -368,10 +370,10 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
     def get_scheduler_command(self, cluster: Cluster) -> list[str]:
         """Upstream's, with our preload before upstream's own."""
         path = f"{self.get_staging_directory(cluster)}/{launcher.PRELOAD}"
-        return presence.with_preload(super().get_scheduler_command(cluster), path)
+        return scheduler_reports.with_preload(super().get_scheduler_command(cluster), path)
 
     def cluster_config(self, request: ClusterRequest) -> dict[str, Any]:
-        """See :func:`gateway.slurm.config.cluster_config`."""
+        """See :func:`gateway.slurm.configuration.cluster_config`."""
         return cluster_config(self.site, request)
 
     async def start_cluster(self, user: FacilityUser, cluster_options: Any) -> str:
@@ -443,9 +445,9 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             records.forget(self.db, cluster)
 
     async def _act(self, cluster: Cluster, action: str, **arguments: Any) -> dict[str, Any]:
-        """Have the launcher do something as the cluster's user; see :func:`gateway.slurm.launching.act`."""
+        """Have the launcher do something as the cluster's user; see :func:`gateway.slurm.launcher_client.act`."""
         owner = jobs.Owner(cluster.name, cluster.username, cluster.config.uid, cluster.config.gid)
-        return await launching.act(owner, action, **arguments)
+        return await launcher_client.act(owner, action, **arguments)
 
     def get_staging_directory(self, cluster: Cluster) -> str:
         """The cluster's folder, as the launcher makes it."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from gateway.ends import End, StartFailure
+from gateway.service.termination import End, StartFailure
 
 NAME = "dask-gateway"
 """Of all jobs of the gateway: by it they are found, all in one call."""

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway import preflight
+from gateway.as_user import preflight
 
 CONFIGURATION = Path("/etc/dask-gateway/launcher.json")
 CLUSTER_NAME = re.compile(r"[0-9a-f]{32}")

@@ -5,8 +5,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from gateway.identity.accounts import IDENTITY_VARIABLES
 from gateway.site import AccountSource, load
-from gateway.users import IDENTITY_VARIABLES
 from testbed import hub, people, secret_files
 from testbed.paths import SITE
 

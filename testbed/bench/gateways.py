@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.environments import DEFAULT_PIXI_ENVIRONMENT, Environment
+from gateway.request.environments import DEFAULT_PIXI_ENVIRONMENT, Environment
 from gateway.site import Backend, load
 from testbed import process, submission
 from testbed.bench import crowd, ended_clusters, floor, processor_time, quota_cost, sides, squeue

@@ -5,17 +5,18 @@ from collections.abc import Callable
 from typing import Any
 
 from dask_gateway_server.backends.kubernetes.backend import KubeClusterConfig
+from gateway.kubernetes.controller.controller import FacilityKubeController
 
-from gateway import quota
-from gateway.environments import Environment
-from gateway.kubernetes import holdings, names
-from gateway.kubernetes.config import cluster_config, controller_config
-from gateway.kubernetes.controller import FacilityKubeController
+from gateway.identity.accounts import Account
+from gateway.kubernetes import names
+from gateway.kubernetes.api import estimate
+from gateway.kubernetes.configuration import cluster_config, controller_config
+from gateway.kubernetes.controller.ledger import Entry, State
 from gateway.kubernetes.informers import PatientInformer
-from gateway.kubernetes.ledger import Entry, State
-from gateway.options import GIB, ClusterRequest
+from gateway.request import quota
+from gateway.request.environments import Environment
+from gateway.request.options import GIB, ClusterRequest
 from gateway.site import Site
-from gateway.users import Account
 
 CLUSTERS_OF_ALL = 200
 """What the API server looks through when somebody makes one more."""
@@ -33,7 +34,7 @@ def of_create(site: Site, repetitions: int) -> list[float]:
     scheduler = quota.Amount.of_role(clusters[0]["spec"]["config"], "scheduler")
 
     def check() -> None:
-        held = holdings.held(clusters, USERS[0])
+        held = estimate.held(clusters, USERS[0])
         assert len(held) == CLUSTERS_OF_USER
         (total - quota.sum_of(held.values())).covers(scheduler)
 

@@ -20,7 +20,9 @@ ENVIRONMENT = Image(
     "environment",
     ROOT / "gateway" / "Dockerfile.environment",
     base=BASE,
-    inputs={name: content.source(ROOT / "gateway" / name) for name in ("preflight.py", "preload.py", "spare.py")},
+    inputs={
+        name: content.source(ROOT / "gateway" / "as_user" / name) for name in ("preflight.py", "preload.py", "spare.py")
+    },
 )
 TRAEFIK = Image("traefik", HERE / "traefik" / "Dockerfile", base=BASE, inputs={"wheels": wheels.wheelhouse("traefik")})
 HUB = Image(

@@ -8,13 +8,13 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-import administration
 import pytest
-from notebooks import Notebook
 
-from gateway import users
+from gateway.identity import accounts
 from gateway.site import Backend
 from testbed import docker, hub, notebook, people, process
+from tests.e2e import administration
+from tests.e2e.notebooks import Notebook
 
 NEXT = "run `make testbed`, then `make testbed-status` tells what is up"
 
@@ -83,7 +83,7 @@ def no_leftovers(backend: Backend) -> None:
     stop = "for report in gateway.list_clusters():\n    gateway.stop_cluster(report.name)"
     served = administration.SETTINGS.gateway(backend).classes
     for person in (person.name for person in people.load().people if person.account):
-        if users.classify(person, administration.SETTINGS.identity.classes).name not in served:
+        if accounts.classify(person, administration.SETTINGS.identity.classes).name not in served:
             continue
         with Notebook(person) as kernel:
             kernel.snippet(f"connect-{backend.value}")

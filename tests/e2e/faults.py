@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-import notebooks
-from administration import SETTINGS, SLURMCTLD, fetch, kubectl
-from notebooks import CellError, Notebook
-
 from gateway.kubernetes import names
 from gateway.site import Backend
 from testbed import cluster, directory, docker, hub, process, slurm, submission
 from testbed.waiting import until
+from tests.e2e import notebooks
+from tests.e2e.administration import SETTINGS, SLURMCTLD, fetch, kubectl
+from tests.e2e.notebooks import CellError, Notebook
 
 Fault = Callable[[], AbstractContextManager[None]]
 BACK_SECONDS = 90

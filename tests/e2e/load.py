@@ -2,16 +2,15 @@
 
 import contextlib
 
-import scraping
-from administration import Administrator
-
 from gateway.site import Backend
 from testbed.waiting import until
+from tests.e2e import scraping
+from tests.e2e.administration import Administrator
 
 LAG_SECONDS = 2.5
-"""The first bound of the histogram (gateway/metrics.py) above the 2 s that probes and lease wait for an answer
-(infra/workload.py, gateway/kubernetes/lease.py): a process whose loop is blocked for longer fails both. On two cores
-with ten times as much to do, a burst of creations was seen to take half a second to one.
+"""The first bound of the histogram (gateway/service/metrics.py) above the 2 s that probes and lease wait for an answer
+(infra/workload.py, gateway/kubernetes/controller/lease.py): a process whose loop is blocked for longer fails
+both. On two cores with ten times as much to do, a burst of creations was seen to take half a second to one.
 """
 GONE_SECONDS = 300
 """Kubernetes' garbage collector removes what a scheduler owned, 20 requests a second."""

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from administration import SETTINGS, kubectl
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway import metrics
 from gateway.kubernetes import names
+from gateway.service import metrics
 from gateway.site import Backend
 from testbed import docker, submission
+from tests.e2e.administration import SETTINGS, kubectl
 
 READ = "import sys, urllib.request as r; sys.stdout.write(r.urlopen(sys.argv[1], timeout=15).read().decode())"
 

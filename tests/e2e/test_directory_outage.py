@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-import notebooks
 import pytest
-from notebooks import CellError, Notebook, on_worker
 
 from gateway.site import Backend
 from testbed import directory, docker, process
 from testbed.waiting import until
+from tests.e2e import notebooks
+from tests.e2e.notebooks import CellError, Notebook, on_worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

@@ -6,11 +6,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import administration
-import notebooks
 import pytest
-from administration import Administrator, SlurmAdministrator
-from notebooks import Notebook, on_worker
 
 from gateway.kubernetes import names
 from gateway.site import Backend
@@ -18,6 +14,9 @@ from testbed import cluster as kind
 from testbed import docker, process, submission
 from testbed.slurm import NODES
 from testbed.waiting import until
+from tests.e2e import administration, notebooks
+from tests.e2e.administration import Administrator, SlurmAdministrator
+from tests.e2e.notebooks import Notebook, on_worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 

@@ -3,10 +3,15 @@
 import json
 from collections.abc import Callable, Iterator
 
-import faults
-import notebooks
 import pytest
-from administration import (
+
+from gateway.kubernetes import names
+from gateway.site import Backend
+from gateway.slurm import jobs
+from testbed import cluster, docker, slurm, submission
+from testbed.waiting import until
+from tests.e2e import faults, notebooks
+from tests.e2e.administration import (
     SETTINGS,
     SLURMCTLD,
     Administrator,
@@ -15,13 +20,7 @@ from administration import (
     kubectl,
     of_cluster,
 )
-from notebooks import CellError, Notebook
-
-from gateway.kubernetes import names
-from gateway.site import Backend
-from gateway.slurm import jobs
-from testbed import cluster, docker, slurm, submission
-from testbed.waiting import until
+from tests.e2e.notebooks import CellError, Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-import administration
-import notebooks
 import pytest
-from administration import Administrator
-from notebooks import CellError, Notebook
 
 from gateway.site import Backend
 from testbed.waiting import until
+from tests.e2e import administration, notebooks
+from tests.e2e.administration import Administrator
+from tests.e2e.notebooks import CellError, Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 

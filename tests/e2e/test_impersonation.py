@@ -4,17 +4,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import administration
-import notebooks
 import pytest
-from administration import Administrator
-from notebooks import CellError, Notebook, on_worker
 
-from gateway import users
+from gateway.identity import accounts
 from gateway.site import AccountSource, Backend
 from testbed import cluster as kind
 from testbed import docker, hub
 from testbed.waiting import until
+from tests.e2e import administration, notebooks
+from tests.e2e.administration import Administrator
+from tests.e2e.notebooks import CellError, Notebook, on_worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -243,7 +242,8 @@ def healthy(backend: Backend) -> bool:
 
 def test_both_ways_to_an_external_account_are_tried_here() -> None:
     sources = {
-        users.classify(person, SETTINGS.identity.classes).account for person in ("dave-cern", "erin-fnal", "frank-fnal")
+        accounts.classify(person, SETTINGS.identity.classes).account
+        for person in ("dave-cern", "erin-fnal", "frank-fnal")
     }
     assert sources == {AccountSource.HUB, AccountSource.POOL}
 

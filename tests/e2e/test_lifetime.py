@@ -5,16 +5,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import notebooks
 import pytest
 import yaml
-from administration import ADMINISTRATORS, SETTINGS, collected_at_once, fetch, kubectl
-from notebooks import Notebook
 
 from gateway.kubernetes import names
 from gateway.site import Backend
 from testbed import docker, stack, submission
 from testbed.waiting import until
+from tests.e2e import notebooks
+from tests.e2e.administration import ADMINISTRATORS, SETTINGS, collected_at_once, fetch, kubectl
+from tests.e2e.notebooks import Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 

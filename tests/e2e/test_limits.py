@@ -5,10 +5,14 @@ Workers of 64 cores fit on no node of the testbed: they count, and take nothing.
 
 from collections.abc import Iterator
 
-import faults
-import notebooks
 import pytest
-from administration import (
+
+from gateway.kubernetes import names
+from gateway.site import Backend
+from testbed import cluster, docker, process, submission
+from testbed.waiting import until
+from tests.e2e import faults, notebooks
+from tests.e2e.administration import (
     SETTINGS,
     SLURMCTLD,
     Administrator,
@@ -17,12 +21,7 @@ from administration import (
     kubectl,
     of_cluster,
 )
-from notebooks import CellError, Notebook
-
-from gateway.kubernetes import names
-from gateway.site import Backend
-from testbed import cluster, docker, process, submission
-from testbed.waiting import until
+from tests.e2e.notebooks import CellError, Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 

@@ -9,22 +9,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import faults
-import notebooks
 import pytest
-from administration import SETTINGS, Administrator, fetch_in_pod, kubectl, of_cluster
 from dask_gateway_server.backends.kubernetes.utils import parse_k8s_timestamp
-from load import GONE_SECONDS, late_wakes, no_orphans
-from notebooks import Notebook
 
-from gateway.kubernetes import holdings, names
-from gateway.kubernetes.ledger import entry_of
-from gateway.options import GIB
-from gateway.quota import Amount, fitting, sum_of
+from gateway.kubernetes import names
+from gateway.kubernetes.api import estimate
+from gateway.kubernetes.controller.ledger import entry_of
+from gateway.request.options import GIB
+from gateway.request.quota import Amount, fitting, sum_of
 from gateway.site import Backend
 from testbed import fake_nodes, hub, pod_watch
 from testbed.bench import crowd, ended_clusters, gateways, sides
 from testbed.waiting import until
+from tests.e2e import faults, notebooks
+from tests.e2e.administration import SETTINGS, Administrator, fetch_in_pod, kubectl, of_cluster
+from tests.e2e.load import GONE_SECONDS, late_wakes, no_orphans
+from tests.e2e.notebooks import Notebook
 
 pytestmark = [
     pytest.mark.e2e,
@@ -62,7 +62,7 @@ def workers(name: str) -> list[dict[str, Any]]:
 
 def noted(name: str) -> int:
     """How many workers the controller says that a cluster has."""
-    return holdings.workers_of(ended_clusters.described(name))
+    return estimate.workers_of(ended_clusters.described(name))
 
 
 def has_workers(name: str, count: int) -> None:

@@ -7,16 +7,15 @@ So they never register with their scheduler; a worker may take its time, and the
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-import load
-import notebooks
 import pytest
-from administration import SETTINGS, SLURMCTLD, Administrator
-from notebooks import Notebook
 
 from gateway.site import Backend
 from gateway.slurm import jobs
 from testbed import docker, slurm
 from testbed.waiting import until
+from tests.e2e import load, notebooks
+from tests.e2e.administration import SETTINGS, SLURMCTLD, Administrator
+from tests.e2e.notebooks import Notebook
 
 pytestmark = [
     pytest.mark.e2e,
@@ -31,7 +30,7 @@ LIGHT = f"""\
 if [ "$2" = serve ] && [ "$4" = worker ]; then exec sleep 3600; fi
 exec {notebooks.PIXI_PROJECT}/.pixi/envs/default/bin/python "$@"
 """
-"""An environment's interpreter, in which Dask's workers sleep; see ``main`` of gateway/preflight.py."""
+"""An environment's interpreter, in which Dask's workers sleep; see ``main`` of gateway/as_user/preflight.py."""
 MAKE = f"""
 import os, shutil
 def remove():

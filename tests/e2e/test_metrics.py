@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 
-import notebooks
 import pytest
-from administration import SETTINGS, fetch
-from notebooks import CellError, Notebook
-from scraping import READERS, value, value_in
 
-from gateway import metrics
+from gateway.service import metrics
 from gateway.site import Backend
 from testbed import process
 from testbed.waiting import until
+from tests.e2e import notebooks
+from tests.e2e.administration import SETTINGS, fetch
+from tests.e2e.notebooks import CellError, Notebook
+from tests.e2e.scraping import READERS, value, value_in
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

@@ -1,10 +1,10 @@
 """An environment that nobody has touched for years works as it is."""
 
-import notebooks
 import pytest
-from notebooks import Notebook, on_worker
 
 from gateway.site import Backend
+from tests.e2e import notebooks
+from tests.e2e.notebooks import Notebook, on_worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 

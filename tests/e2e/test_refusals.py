@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import notebooks
 import pytest
-from administration import SETTINGS, Administrator
-from notebooks import CellError, Notebook
 
 from gateway.site import Backend
 from testbed.waiting import until
+from tests.e2e import notebooks
+from tests.e2e.administration import SETTINGS, Administrator
+from tests.e2e.notebooks import CellError, Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 

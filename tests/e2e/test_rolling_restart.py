@@ -4,16 +4,15 @@ import json
 import time
 from collections.abc import Callable, Iterator
 
-import faults
-import notebooks
 import pytest
-from administration import SETTINGS, Administrator, kubectl, of_cluster
-from notebooks import Notebook
 
 from gateway.kubernetes import names
 from gateway.site import Backend
 from testbed import cluster, process
 from testbed.waiting import until
+from tests.e2e import faults, notebooks
+from tests.e2e.administration import SETTINGS, Administrator, kubectl, of_cluster
+from tests.e2e.notebooks import Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 

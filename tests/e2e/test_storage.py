@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
-import administration
-import notebooks
 import pytest
-from notebooks import Notebook, on_worker
 
-from gateway import users
+from gateway.identity import accounts
 from gateway.site import Access, Backend, Volume
 from testbed import storage
+from tests.e2e import administration, notebooks
+from tests.e2e.notebooks import Notebook, on_worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -45,7 +44,7 @@ WithCluster = Callable[[str], Notebook]
 
 
 def user_class(person: str) -> str:
-    return users.classify(person, SETTINGS.identity.classes).name
+    return accounts.classify(person, SETTINGS.identity.classes).name
 
 
 OPEN_TO = pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """A worker imports Dask once, with its nanny; one that is restarted starts afresh."""
 
-import notebooks
 import pytest
-from notebooks import Notebook
 
-from gateway import preflight
+from gateway.as_user import preflight
 from gateway.site import Backend
+from tests.e2e import notebooks
+from tests.e2e.notebooks import Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 

@@ -3,10 +3,10 @@
 import pulumi
 import pytest
 from pulumi_kubernetes.core.v1 import ConfigMap
-from recorder import is_secret, record
-from stack_settings import ROOT
 
 from infra import settings
+from tests.infra.recorder import is_secret, record
+from tests.infra.stack_settings import ROOT
 
 PROJECT = "af-dask-gateway"
 

@@ -6,12 +6,12 @@ import pulumi
 import pytest
 import yaml
 from pulumi_kubernetes.core.v1 import ConfigMap
-from recorder import is_secret, record, render
-from stack_settings import settings_of
 
 from gateway.site import Access, Backend, Site
 from infra.crds import TRAEFIK_KINDS
 from infra.program import build
+from tests.infra.recorder import is_secret, record, render
+from tests.infra.stack_settings import settings_of
 
 CLUSTER_SCOPED = {"Namespace", "CustomResourceDefinition", "PersistentVolume"}
 WORKLOADS = ("api", "controller", "traefik")

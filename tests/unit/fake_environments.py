@@ -4,7 +4,7 @@ import sys
 import venv
 from pathlib import Path
 
-from gateway.preflight import MODULES, PROGRAMS, Plan
+from gateway.as_user.preflight import MODULES, PROGRAMS, Plan
 
 ENTRY = """\
 import gc

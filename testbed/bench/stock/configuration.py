@@ -8,9 +8,9 @@ start. Stock believes whatever name a client gives (upstream's default), which c
 from collections.abc import Mapping
 from typing import Any
 
-from gateway import environments, options, storage
-from gateway.kubernetes.config import LEAST_CORES_LIMIT, scheduler_cores_limit
-from gateway.options import GIB
+from gateway.kubernetes.configuration import LEAST_CORES_LIMIT, scheduler_cores_limit
+from gateway.request import environments, options, storage
+from gateway.request.options import GIB
 from gateway.site import Backend, HostPathSource, Site
 
 OPTIONS = f"""\

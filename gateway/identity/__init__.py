@@ -1,0 +1,1 @@
+"""Identity: which account a JupyterHub name has. Used by both gateways' API servers."""

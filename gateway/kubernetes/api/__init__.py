@@ -1,0 +1,1 @@
+"""The API server of the Kubernetes gateway: it reads and writes DaskClusters, and makes no pods."""

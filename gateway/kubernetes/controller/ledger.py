@@ -1,0 +1,219 @@
+"""What the pods of each user hold, those that are being created included. No I/O."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+from dask_gateway_server.backends.kubernetes.controller import get_cluster_key, get_container_state
+
+from gateway.kubernetes import names
+from gateway.request.quota import Amount, sum_of
+
+SUFFIXES = {
+    "m": Decimal("0.001"),
+    "k": Decimal(10**3),
+    "M": Decimal(10**6),
+    "G": Decimal(10**9),
+    "T": Decimal(10**12),
+} | {f"{letter}i": Decimal(2 ** (10 * power)) for power, letter in enumerate("KMGT", start=1)}
+"""Of Kubernetes' quantities, as its API server writes them."""
+OVER = ("Succeeded", "Failed")
+"""Phases of pods that have ended."""
+
+
+class State(Enum):
+    """Where a pod is in its life."""
+
+    CREATING = "creating"
+    """Asked for, and not seen yet."""
+    WAITING = "waiting"
+    """Not running yet: unscheduled, or its container does not run."""
+    RUNNING = "running"
+    LEAVING = "leaving"
+    """Being deleted; it still holds what it holds."""
+    OVER = "over"
+    """It has ended, holds nothing, and is to be deleted."""
+    REMOVED = "removed"
+    """It has ended and is being deleted."""
+
+
+ENDED = (State.OVER, State.REMOVED)
+HOLDING = tuple(state for state in State if state not in ENDED)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What counts of a pod."""
+
+    user: str
+    """Value of :data:`names.USER_LABEL`."""
+    cluster: str
+    """``NAMESPACE.NAME``"""
+    is_worker: bool
+    amount: Amount
+    state: State
+
+
+def entry_of(pod: Mapping[str, Any]) -> Entry | None:
+    """The entry of a pod; None for one that belongs to no cluster."""
+    cluster = get_cluster_key(pod)
+    labels = pod["metadata"].get("labels", {})
+    user = labels.get(names.USER_LABEL)
+    if cluster is None or user is None:
+        return None
+    component = labels[names.COMPONENT_LABEL]
+    requests = [container.get("resources", {}).get("requests", {}) for container in pod["spec"]["containers"]]
+    return Entry(
+        user=user,
+        cluster=cluster,
+        is_worker=component == names.WORKER_COMPONENT,
+        amount=sum_of(
+            Amount(int(quantity(request.get("cpu", "0")) * 1000), int(quantity(request.get("memory", "0"))))
+            for request in requests
+        ),
+        state=_state_of(pod, component),
+    )
+
+
+def _state_of(pod: Mapping[str, Any], component: str) -> State:
+    is_deleted = bool(pod["metadata"].get("deletionTimestamp"))
+    if pod["status"].get("phase") in OVER:
+        return State.REMOVED if is_deleted else State.OVER
+    if is_deleted:
+        return State.LEAVING
+    # Unscheduled pods have no container yet; upstream's controller does not see them (dask/dask-gateway#252).
+    return State.RUNNING if get_container_state(pod, component) == "running" else State.WAITING
+
+
+def quantity(text: str) -> Decimal:
+    """A quantity of Kubernetes as a number (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity).
+
+    Raises ``decimal.InvalidOperation`` for what is none.
+    """
+    number = text.rstrip("".join(SUFFIXES))
+    return Decimal(number) * SUFFIXES.get(text[len(number) :], Decimal(1))
+
+
+class Ledger:
+    """All pods that are known, and those that are being created.
+
+    What is reserved here before a pod is asked for, without anything in between, is counted by the next who looks:
+    that makes the count exact under any number of clusters that change at once.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._of_user: defaultdict[str, set[str]] = defaultdict(set)
+        self._of_cluster: defaultdict[str, set[str]] = defaultdict(set)
+        self._lost: set[str] = set()
+        """Pods that were deleted while pods are being created: one of them may be one of those."""
+        self._creating: set[str] = set()
+        self._unseen: set[str] = set()
+        self._numbers = itertools.count()
+
+    def saw(self, pod_key: str, entry: Entry) -> Entry | None:
+        """A pod is or has become this; returns what it was."""
+        before = self._entries.get(pod_key)
+        if before is not None and before.state in (State.LEAVING, State.REMOVED):
+            # Deleted by us a moment ago: news that were under way then change nothing of that.
+            entry = replace(entry, state=State.REMOVED if entry.state in ENDED else before.state)
+        self._put(pod_key, entry)
+        return before
+
+    def lost(self, pod_key: str) -> Entry | None:
+        """A pod is gone; returns what it was."""
+        if self._creating:
+            self._lost.add(pod_key)
+        return self._drop(pod_key)
+
+    def reserve(self, entry: Entry) -> str:
+        """Count a pod that is about to be created; returns a token for :meth:`created` or :meth:`not_created`."""
+        token = f"creating {next(self._numbers)}"
+        self._creating.add(token)
+        self._put(token, replace(entry, state=State.CREATING))
+        return token
+
+    def created(self, token: str, pod_key: str) -> None:
+        """The pod exists under this key."""
+        entry = self._settle(token)
+        if entry is not None and pod_key not in self._entries and pod_key not in self._lost:
+            self._put(pod_key, replace(entry, state=State.WAITING))
+        self._forget_lost()
+
+    def not_created(self, token: str) -> None:
+        """The pod does not come into being; may be said again, and after :meth:`created`."""
+        self._settle(token)
+        self._forget_lost()
+
+    def leaving(self, pod_key: str) -> None:
+        """The pod is being deleted."""
+        entry = self._entries.get(pod_key)
+        if entry is not None:
+            self._put(pod_key, replace(entry, state=State.REMOVED if entry.state in ENDED else State.LEAVING))
+
+    def not_leaving(self, pod_key: str) -> None:
+        """Deleting it has failed."""
+        entry = self._entries.get(pod_key)
+        if entry is not None:
+            self._put(pod_key, replace(entry, state=State.OVER if entry.state in ENDED else State.WAITING))
+
+    def forget_unseen(self, seen: Container[str]) -> None:
+        """Drop pods that are not among those seen now, and were not at the last call.
+
+        Such a pod came and went while nobody looked.
+        """
+        unseen = {key for key in self._entries if key not in seen and key not in self._creating}
+        for key in unseen & self._unseen:
+            self._drop(key)
+        self._unseen = unseen
+
+    def held(self, user: str) -> dict[str, Amount]:
+        """Cluster -> what its pods hold."""
+        return self._sums(user, HOLDING)
+
+    def becoming_free(self, user: str) -> Amount:
+        """What the user holds in pods that are being deleted."""
+        return sum_of(self._sums(user, (State.LEAVING,)).values())
+
+    def _sums(self, user: str, states: Container[State]) -> dict[str, Amount]:
+        found: defaultdict[str, Amount] = defaultdict(Amount)
+        for key in self._of_user.get(user, ()):
+            entry = self._entries[key]
+            if entry.state in states:
+                found[entry.cluster] += entry.amount
+        return dict(found)
+
+    def workers(self, cluster: str, *states: State) -> list[str]:
+        """Keys of a cluster's workers in these states."""
+        found = (key for key in self._of_cluster.get(cluster, ()) if self._entries[key].is_worker)
+        return sorted(key for key in found if self._entries[key].state in states)
+
+    def has_scheduler(self, cluster: str) -> bool:
+        """Whether a cluster's scheduler is there or on its way."""
+        return any(not self._entries[key].is_worker for key in self._of_cluster.get(cluster, ()))
+
+    def _put(self, key: str, entry: Entry) -> None:
+        self._entries[key] = entry
+        self._of_user[entry.user].add(key)
+        self._of_cluster[entry.cluster].add(key)
+
+    def _drop(self, key: str) -> Entry | None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            for index, value in ((self._of_user, entry.user), (self._of_cluster, entry.cluster)):
+                index[value].discard(key)
+                if not index[value]:
+                    del index[value]
+        return entry
+
+    def _settle(self, token: str) -> Entry | None:
+        self._creating.discard(token)
+        return self._drop(token)
+
+    def _forget_lost(self) -> None:
+        if not self._creating:
+            self._lost.clear()

@@ -1,0 +1,1 @@
+"""What the processes of both gateways share: requests, metrics, scheduler reports, termination, TLS."""

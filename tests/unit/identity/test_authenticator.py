@@ -1,0 +1,247 @@
+"""Whom the gateways serve: users of JupyterHub's tokens, each with the account that the site's sources tell."""
+
+import base64
+import pathlib
+import re
+from types import SimpleNamespace
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from gateway import settings
+from gateway.errors import Refusal
+from gateway.identity import authenticator as module
+from gateway.identity.accounts import Account, AccountUnknown
+from gateway.identity.authenticator import HubAuthenticator
+from gateway.kubernetes.api.backend import FacilityKubeBackend
+from gateway.kubernetes.configuration import api_config
+from gateway.site import Backend
+
+SCOPE = "access:services!service=dask-gateway"
+AUTH_STATES = {
+    "dave-cern": {"uid": 30001, "gid": 30000},
+    "root-cern": {"uid": 0, "gid": 0},
+    "new-cern": None,
+}
+
+
+class People:
+    """A directory with alice, the pool's accounts and an account that nobody should have."""
+
+    async def account(self, name):
+        known = {"alice": 20001, "paf0001": 30001, "paf1002": 30002, "daemon": 2}
+        if name not in known:
+            raise AccountUnknown(f"The directory has no account named {name!r}.")
+        return Account(name, known[name], 20000, (21001, 4))
+
+    async def pool_account(self, uid):
+        if uid != 30002:
+            raise AccountUnknown(f"No account of the facility's pool has the uid {uid}.")
+        return Account("paf1002", 30002, 30000, ())
+
+
+@pytest.fixture
+async def hub():
+    """A JupyterHub at which every name is its own token, that of ``x`` without the gateways' scope."""
+
+    async def user(request):
+        name = request.headers["Authorization"].removeprefix("token ")
+        if name == "wrong":
+            raise web.HTTPForbidden
+        return web.json_response({"name": name, "kind": "user", "scopes": [] if name == "x" else [SCOPE]})
+
+    async def auth_state(request):
+        assert request.headers["Authorization"] == "token of-the-gateway"
+        name = request.match_info["name"]
+        if name not in AUTH_STATES:
+            raise web.HTTPServiceUnavailable
+        return web.json_response({"name": name, "auth_state": AUTH_STATES[name]})
+
+    app = web.Application()
+    app.router.add_get("/hub/api/user", user)
+    app.router.add_get("/hub/api/users/{name}", auth_state)
+    async with TestServer(app) as server:
+        yield server
+
+
+@pytest.fixture(params=Backend)
+def backend(request):
+    return request.param
+
+
+@pytest.fixture
+async def authenticator(hub, testbed_site, backend, monkeypatch):
+    monkeypatch.setattr(settings, "hub_token", lambda: "of-the-gateway")
+    made = HubAuthenticator(site=testbed_site, backend=backend.value, jupyterhub_api_url=str(hub.make_url("/hub/api")))
+    await made.setup(SimpleNamespace())
+    made.directory = People()
+    yield made
+    await made.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def _directory_without_server(monkeypatch):
+    monkeypatch.setattr(module.directory, "of_identity", lambda _: People())
+
+
+async def answer_to(authenticator, header):
+    headers = {} if header is None else {"Authorization": header}
+    return await authenticator.authenticate(SimpleNamespace(headers=headers))
+
+
+async def refusal_of(authenticator, name):
+    with pytest.raises(web.HTTPUnprocessableEntity) as caught:
+        await answer_to(authenticator, f"jupyterhub {name}")
+    return caught.value.reason
+
+
+kubernetes = pytest.mark.parametrize("backend", [Backend.KUBERNETES])
+slurm = pytest.mark.parametrize("backend", [Backend.SLURM])
+
+
+@pytest.mark.weakness(1)
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "jupyterhub",
+        "jupyterhub ",
+        "Basic " + base64.b64encode(b"alice:").decode(),
+        "token alice",
+        "Bearer alice",
+        "JupyterHub alice",
+        "jupyterhub wrong",
+        "jupyterhub x",
+    ],
+)
+async def test_nobody_is_a_user_without_a_token_of_the_hub(authenticator, header):
+    with pytest.raises(web.HTTPUnauthorized):
+        await answer_to(authenticator, header)
+
+
+@pytest.mark.weakness(1, 3, 11)
+async def test_the_tokens_user_has_the_account_of_the_directory(authenticator):
+    user = await answer_to(authenticator, "jupyterhub alice")
+    assert (user.name, user.user_class.name) == ("alice", "purdue")
+    assert user.account == Account("alice", 20001, 20000, (21001,))
+
+
+@kubernetes
+async def test_the_hubs_own_account_is_taken_where_the_site_says_so(authenticator):
+    user = await answer_to(authenticator, "jupyterhub dave-cern")
+    assert user.account == Account("dave-cern", 30001, 30000, ())
+
+
+@kubernetes
+async def test_who_is_of_the_pool_names_the_account_later(authenticator):
+    assert (await answer_to(authenticator, "jupyterhub erin-fnal")).account is None
+
+
+@pytest.mark.weakness(8)
+@slurm
+@pytest.mark.parametrize("name", ["dave-cern", "erin-fnal", "nobody-cern"])
+async def test_slurm_is_for_purdue_users_only(authenticator, name):
+    said = await refusal_of(authenticator, name)
+    assert "for Purdue users only, because of Purdue's data access policies" in said
+    assert "Gateway() without arguments" in said
+
+
+@pytest.mark.weakness(12)
+@pytest.mark.parametrize("name", ["jovyan", "bob"])
+async def test_a_name_without_an_account_has_none(authenticator, name):
+    assert await refusal_of(authenticator, name) == f"The directory has no account named '{name}'."
+
+
+@pytest.mark.weakness(12)
+def test_no_name_and_no_number_is_special():
+    sources = [path.read_text() for path in pathlib.Path(module.__file__).parents[1].rglob("*.py")]
+    assert not [text for text in sources if re.search(r"jovyan|616617", text)]
+
+
+@pytest.mark.weakness(14)
+@pytest.mark.parametrize("name", ["paf0001", "paf1002", "paf9999"])
+async def test_nobody_is_an_account_of_the_pool_by_name(authenticator, name):
+    assert "is the name of an account of the pool, which nobody is by name" in await refusal_of(authenticator, name)
+
+
+@pytest.mark.weakness(3)
+async def test_a_system_account_is_nobodys(authenticator):
+    assert "system account" in await refusal_of(authenticator, "daemon")
+
+
+@pytest.mark.weakness(3)
+@kubernetes
+async def test_a_system_account_of_the_hub_is_nobodys(authenticator):
+    assert "system account" in await refusal_of(authenticator, "root-cern")
+
+
+@kubernetes
+@pytest.mark.parametrize(
+    ("name", "words"), [("new-cern", "keeps no account"), ("down-cern", "does not tell the account")]
+)
+async def test_without_an_account_of_the_hub_there_is_none(authenticator, name, words):
+    assert words in await refusal_of(authenticator, name)
+
+
+@pytest.mark.weakness(9)
+@pytest.mark.parametrize("name", ["al*e", "alice)(uid=*", "service:alice", "ali ce", "$(id)", "a;id", "Alice"])
+async def test_names_with_a_meaning_elsewhere_are_refused(authenticator, name):
+    assert "is no user name of this facility" in await refusal_of(authenticator, name)
+
+
+async def test_a_hub_that_is_down_is_no_wrong_token(authenticator):
+    authenticator.jupyterhub_api_url = "http://127.0.0.1:9/hub/api"
+    with pytest.raises(web.HTTPBadGateway):
+        await answer_to(authenticator, "jupyterhub alice")
+
+
+@pytest.fixture
+def requests(testbed_site):
+    made = FacilityKubeBackend(config=api_config(testbed_site), site=testbed_site)
+    made.directory = People()
+    return made
+
+
+CONDA = "/depot/cms/c"
+
+
+@pytest.mark.weakness(3)
+@kubernetes
+@pytest.mark.parametrize("name", ["dave-cern", "erin-fnal"])
+@pytest.mark.parametrize(
+    "env",
+    [
+        {},
+        {"NB_UID": "0", "NB_GID": "0"},
+        {"NB_UID": "20001", "NB_GID": "20000"},
+        {"NB_UID": "30001", "NB_GID": "20000"},
+        {"NB_UID": "30002", "NB_GID": "20000"},
+        {"NB_UID": "30002", "NB_GID": "0"},
+    ],
+)
+async def test_external_users_claim_their_own_account_or_none(authenticator, requests, name, env):
+    user = await answer_to(authenticator, f"jupyterhub {name}")
+    with pytest.raises(Refusal, match=r"NB_[UG]ID|pool"):
+        await requests.prepare(user, {"conda_env": CONDA, "env": env})
+
+
+@pytest.mark.weakness(14)
+@kubernetes
+@pytest.mark.parametrize(("name", "uid"), [("dave-cern", 30001), ("erin-fnal", 30002)])
+async def test_external_users_run_as_the_account_that_they_claim(authenticator, requests, name, uid):
+    user = await answer_to(authenticator, f"jupyterhub {name}")
+    env = {"NB_UID": str(uid), "NB_GID": "30000"}
+    prepared = await requests.prepare(user, {"conda_env": CONDA, "env": env})
+    context = prepared.config.worker_extra_pod_config["securityContext"]
+    assert (context["runAsUser"], context["runAsGroup"]) == (uid, 30000)
+    assert prepared.options["env"] == {}
+
+
+@pytest.mark.weakness(3)
+@kubernetes
+async def test_the_account_of_purdue_users_is_not_theirs_to_claim(authenticator, requests):
+    user = await answer_to(authenticator, "jupyterhub alice")
+    prepared = await requests.prepare(user, {"conda_env": CONDA, "env": {"NB_UID": "0", "NB_GID": "0"}})
+    assert prepared.config.worker_extra_pod_config["securityContext"]["runAsUser"] == 20001

@@ -1,0 +1,58 @@
+"""What the API server says of a user's total."""
+
+import pytest
+
+from gateway.kubernetes.api import estimate
+from gateway.request.quota import GIB, Amount
+from gateway.site import UserTotal
+
+TOTAL = Amount.of(400, 800 * GIB)
+CONFIG = {"scheduler_cores": 1.0, "scheduler_memory": GIB, "worker_cores": 4.0, "worker_memory": 2 * GIB}
+
+
+def cluster(name="c1", *, username="alice", workers=None, phase="Running", **spec):
+    status = {"phase": phase} | ({"workers": workers} if workers is not None else {})
+    return {
+        "metadata": {"namespace": "cms", "name": name},
+        "spec": {"username": username, "config": CONFIG, **spec},
+        "status": status,
+    }
+
+
+def test_running_and_starting_clusters_of_the_user_count():
+    clusters = [
+        cluster("c1", workers=10),
+        cluster("c2", phase="Pending"),
+        cluster("c3", workers=10, phase="Stopped"),
+        cluster("c4", workers=10, phase="Failed"),
+        cluster("c5", workers=10, active=False),
+        cluster("c6", workers=10, username="bob"),
+        {**cluster("c7"), "status": {}},
+    ]
+    one = Amount.of(1, GIB)
+    assert estimate.held(clusters, "alice") == {"cms.c1": Amount.of(41, 21 * GIB), "cms.c2": one, "cms.c7": one}
+
+
+@pytest.mark.parametrize(
+    ("present", "others", "wanted", "granted"),
+    [
+        (0, Amount(), 10, 10),
+        (0, Amount(), 100, 99),
+        (10, Amount.of(350, 0), 20, 12),
+        (10, Amount.of(359, 0), 20, 10),
+        (10, Amount.of(400, 0), 20, 10),
+        (10, Amount.of(400, 0), 5, 5),
+        (0, Amount.of(0, 790 * GIB), 100, 4),
+    ],
+)
+def test_grants(present, others, wanted, granted):
+    asked = cluster(workers=present)
+    held = {"cms.c1": estimate.amount_of(asked), "cms.c2": others}
+    assert estimate.grant(asked, wanted, held, TOTAL) == granted
+
+
+def test_totals_by_class(testbed_site):
+    own = UserTotal(cores=10, memory_gib=20)
+    gateway = testbed_site.kubernetes.model_copy(update={"user_total_by_class": {"cern": own}})
+    assert estimate.total_of(gateway, "cern") == own
+    assert estimate.total_of(gateway, "purdue") == gateway.user_total

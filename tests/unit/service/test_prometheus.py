@@ -1,0 +1,442 @@
+"""What Prometheus reads: each end of a cluster once, by its cause; a blocked event loop; requests by route."""
+
+import asyncio
+import base64
+import collections
+import contextlib
+import dataclasses
+import socket
+import time
+import urllib.error
+import urllib.request
+from types import SimpleNamespace
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from dask_gateway_server.backends.db_base import DataManager, JobStatus
+from dask_gateway_server.models import User
+from dask_gateway_server.routes import default_routes
+from kubernetes_asyncio.client.rest import ApiException
+from prometheus_client import REGISTRY
+
+from gateway.errors import Refusal
+from gateway.identity.accounts import Account, classify
+from gateway.identity.authenticator import FacilityUser
+from gateway.kubernetes.__main__ import Api, Controller
+from gateway.kubernetes.api.backend import FacilityKubeBackend
+from gateway.kubernetes.configuration import api_config, controller_config
+from gateway.request.options import GIB
+from gateway.request.quota import Amount
+from gateway.service import metrics, middleware
+from gateway.service.metrics import Measured
+from gateway.service.termination import EndCause, StartFailure
+from gateway.site import Backend
+from gateway.slurm import queries
+from gateway.slurm.__main__ import SlurmGateway
+from gateway.slurm.backend import FacilitySlurmBackend, FacilitySlurmClusterConfig
+from gateway.slurm.configuration import cluster_config, server_config
+from gateway.slurm.jobs import Job
+from gateway.slurm.launcher_client import LauncherError
+from tests.unit.kubernetes.test_configuration import ALICE
+from tests.unit.kubernetes.test_controller import World, sized, stamp
+
+
+def ends():
+    """(series, back end, cause) -> how many."""
+    return collections.Counter(
+        {
+            (sample.name, sample.labels["backend"], sample.labels["cause"]): int(sample.value)
+            for counter in (metrics.START_FAILURES, metrics.ENDS)
+            for family in counter.collect()
+            for sample in family.samples
+            if sample.name.endswith("_total")
+        }
+    )
+
+
+@contextlib.contextmanager
+def counted(backend, *causes):
+    """Exactly these ends are counted meanwhile, each once."""
+    before = ends()
+    yield
+    names = {StartFailure: "dask_gateway_start_failures_total", EndCause: "dask_gateway_ends_total"}
+    assert dict(ends() - before) == {(names[type(cause)], backend.value, cause.value): 1 for cause in causes}
+
+
+def test_all_causes_begin_at_zero():
+    metrics.begin(Backend.SLURM)
+    for cause in StartFailure:
+        assert ("dask_gateway_start_failures_total", "slurm", cause.value) in ends()
+    for cause in EndCause:
+        assert ("dask_gateway_ends_total", "slurm", cause.value) in ends()
+
+
+class TestKubernetes:
+    @pytest.fixture
+    async def world(self, testbed_site):
+        return World(testbed_site)
+
+    async def late(self, world):
+        """A cluster that did not start in time."""
+        cluster = world.cluster("c1", phase="Pending")
+        await world.step(cluster)
+        cluster["metadata"]["creationTimestamp"] = stamp(121)
+        return cluster
+
+    async def ended(self, world, name="c1"):
+        """Let the controller end a cluster, and look at it again before it has news of that."""
+        for _ in range(2):
+            await world.controller.reconcile_cluster(f"cms.{name}")
+        return world.kubernetes.statuses[name]
+
+    async def test_an_image(self, world):
+        await self.late(world)
+        state = {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}
+        statuses = [{"name": "dask-scheduler", "state": state}]
+        world.kubernetes.pods["dask-scheduler-c1"]["status"] = {"phase": "Pending", "containerStatuses": statuses}
+        world.news()
+        with counted(Backend.KUBERNETES, StartFailure.IMAGE):
+            status = await self.ended(world)
+        assert (status["phase"], status["cause"]) == ("Failed", "image")
+
+    async def test_a_mount(self, world):
+        await self.late(world)
+        world.kubernetes.events = [{"type": "Warning", "reason": "FailedMount", "message": "not a directory"}]
+        world.news()
+        with counted(Backend.KUBERNETES, StartFailure.MOUNT):
+            await self.ended(world)
+
+    async def test_no_node(self, world):
+        await self.late(world)
+        condition = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}
+        world.kubernetes.pods["dask-scheduler-c1"]["status"] = {"phase": "Pending", "conditions": [condition]}
+        world.news()
+        with counted(Backend.KUBERNETES, StartFailure.UNSCHEDULABLE):
+            await self.ended(world)
+
+    async def test_preflight(self, world):
+        cluster = world.cluster("c1", phase="Pending")
+        await world.step(cluster)
+        state = {"terminated": {"exitCode": 78, "message": "no pixi.toml"}}
+        statuses = [{"name": "dask-scheduler", "state": state}]
+        world.kubernetes.pods["dask-scheduler-c1"]["status"] = {"phase": "Failed", "containerStatuses": statuses}
+        world.news()
+        with counted(Backend.KUBERNETES, StartFailure.PREFLIGHT):
+            status = await self.ended(world)
+        assert (status["phase"], status["cause"], status["reason"]) == ("Failed", "preflight", "no pixi.toml")
+
+    async def test_the_total(self, world):
+        await world.step(await world.running("c1", sized(57), replicas=7))
+        world.cluster("c2", phase="Pending")
+        with counted(Backend.KUBERNETES, StartFailure.TOTAL):
+            await self.ended(world, "c2")
+
+    async def test_an_account_of_the_system(self, world):
+        world.cluster("c1", dataclasses.replace(ALICE, account=Account("x", 0, 0, ())), phase="Pending")
+        with counted(Backend.KUBERNETES, StartFailure.OTHER):
+            await self.ended(world)
+
+    @pytest.mark.parametrize(
+        ("options", "cause"),
+        [
+            ({"active": False}, EndCause.USER),
+            ({"age": 86401, "lastClient": stamp(5)}, EndCause.LIFETIME),
+            ({"age": 3601}, EndCause.CLIENT_GONE),
+        ],
+    )
+    async def test_ends_of_what_ran(self, world, options, cause):
+        await world.running("c1", **options)
+        with counted(Backend.KUBERNETES, cause):
+            await self.ended(world)
+
+    async def test_a_scheduler_that_ended(self, world):
+        await world.running("c1")
+        world.becomes("dask-scheduler-c1", "terminated", phase="Failed")
+        with counted(Backend.KUBERNETES, EndCause.FAILED):
+            await self.ended(world)
+
+    async def test_an_end_that_could_not_be_stored_is_not_counted_yet(self, world, monkeypatch):
+        await world.running("c1", active=False)
+
+        async def refuse(*_):
+            raise ApiException(status=500)
+
+        with counted(Backend.KUBERNETES), monkeypatch.context() as patched:
+            patched.setattr(world.kubernetes, "patch_namespaced_custom_object_status", refuse)
+            with pytest.raises(ApiException):
+                await world.controller.reconcile_cluster("cms.c1")
+        with counted(Backend.KUBERNETES, EndCause.USER):
+            await self.ended(world)
+
+    def test_the_total_is_refused_by_the_api_server_too(self, testbed_site, monkeypatch):
+        backend = FacilityKubeBackend(config=api_config(testbed_site), site=testbed_site)
+        total = Amount.of_total(testbed_site.kubernetes.user_total)
+        monkeypatch.setattr(backend, "_held_of_total", lambda _: ({"cms.c1": total}, total))
+        config = SimpleNamespace(to_dict=lambda: {"scheduler_cores": 1, "scheduler_memory": GIB})
+        user = FacilityUser(User("alice"), classify("alice", testbed_site.identity.classes), ALICE.account)
+        with counted(Backend.KUBERNETES, StartFailure.TOTAL), pytest.raises(Refusal, match="There is no room"):
+            backend._check_room(user, SimpleNamespace(config=config))
+
+
+class TestSlurm:
+    @pytest.fixture
+    def backend(self, testbed_site, monkeypatch):
+        """Without SLURM: what its jobs do is up to the test."""
+        config = server_config(testbed_site)
+        config.FacilitySlurmBackend.db_encrypt_keys = [base64.b64encode(bytes(32)).decode()]
+        made = FacilitySlurmBackend(config=config, site=testbed_site)
+        made.db, made._started, made._last_client, made._reasons = DataManager(), 0, {}, {}
+        made._accounting_command = "sacct"
+        made.queue = SimpleNamespace(put=lambda cluster: cluster.shutdown.set())
+
+        async def nothing(*_, **__):
+            return {}
+
+        made.proxy = SimpleNamespace(remove_route=nothing)
+        monkeypatch.setattr(made, "_act", nothing)
+        return made
+
+    @pytest.fixture
+    async def cluster(self, backend, testbed_site):
+        config = FacilitySlurmClusterConfig(**cluster_config(testbed_site, ALICE))
+        return backend.db.create_cluster("alice", {}, config.to_dict())
+
+    async def closing(self, backend):
+        for cluster in list(backend.db.name_to_cluster.values()):
+            if cluster.target > JobStatus.RUNNING:
+                await backend.reconcile_cluster(cluster)
+
+    @pytest.mark.parametrize(
+        ("job", "cause"),
+        [
+            ("PENDING", StartFailure.QUEUE),
+            ("RUNNING", StartFailure.NO_ANSWER),
+            ("FAILED", StartFailure.JOB_ENDED),
+            (None, StartFailure.JOB_ENDED),
+        ],
+    )
+    async def test_late_schedulers(self, backend, cluster, monkeypatch, job, cause):
+        async def known(_):
+            return {} if job is None else {"7": Job(job, "None")}
+
+        monkeypatch.setattr(queries, "listed", known)
+        start = cluster.start_time - 121_000
+        backend.db.update_cluster(cluster, status=JobStatus.SUBMITTED, state={"job_id": "7"}, start_time=start)
+        with counted(Backend.SLURM, cause):
+            for _ in range(2):
+                await backend._check_timeouts()
+                await self.closing(backend)
+
+    async def test_a_job_that_ended_before_its_scheduler_was_ready(self, backend, cluster, monkeypatch):
+        async def none_lives(_):
+            return {"7": False}
+
+        async def silent(*_):
+            return None
+
+        monkeypatch.setattr(backend, "check_jobs", none_lives)
+        monkeypatch.setattr(queries, "end_of", silent)
+        backend.db.update_cluster(cluster, status=JobStatus.SUBMITTED, state={"job_id": "7"})
+        assert await backend.do_check_clusters([cluster]) == [False]
+        backend.db.update_cluster(cluster, target=JobStatus.FAILED)
+        with counted(Backend.SLURM, StartFailure.JOB_ENDED):
+            await self.closing(backend)
+
+    @pytest.mark.parametrize("action", ["start", "imports"])
+    @pytest.mark.parametrize(
+        ("error", "cause"),
+        [
+            (Refusal("no pixi.toml"), StartFailure.PREFLIGHT),
+            (LauncherError("sudo: no"), StartFailure.LAUNCHER),
+            (asyncio.CancelledError(), StartFailure.OTHER),
+        ],
+    )
+    async def test_what_the_launcher_refuses(self, backend, testbed_site, monkeypatch, action, error, cause):
+        async def act(_, asked, **__):
+            if asked == action:
+                raise error
+            return {"state": []}
+
+        ending = []
+
+        def put(cluster):
+            # The loop that upstream has for it.
+            if cluster.target is JobStatus.FAILED:
+                ending.append(asyncio.ensure_future(backend.reconcile_cluster(cluster)))
+                backend.queue.put = lambda cluster: cluster.shutdown.set()
+
+        monkeypatch.setattr(backend, "_act", act)
+        backend.queue.put = put
+        user = FacilityUser(User("alice"), classify("alice", testbed_site.identity.classes), ALICE.account)
+        with counted(Backend.SLURM, cause):
+            with pytest.raises((Refusal, asyncio.CancelledError)):
+                await backend.start_cluster(user, {"conda_env": "/depot/cms/users/alice/c"})
+            await asyncio.gather(*ending)
+        assert bool(ending) is (action == "imports")
+
+    @pytest.mark.parametrize(
+        ("status", "target", "cause"),
+        [
+            (JobStatus.RUNNING, JobStatus.STOPPED, EndCause.USER),
+            (JobStatus.SUBMITTED, JobStatus.STOPPED, EndCause.USER),
+            (JobStatus.RUNNING, JobStatus.FAILED, EndCause.FAILED),
+            (JobStatus.SUBMITTED, JobStatus.FAILED, StartFailure.OTHER),
+        ],
+    )
+    async def test_other_ends(self, backend, cluster, status, target, cause):
+        backend.db.update_cluster(cluster, status=status, target=target)
+        with counted(Backend.SLURM, cause):
+            await self.closing(backend)
+
+    @pytest.mark.parametrize(
+        ("age", "said", "cause"), [(86401, 0, EndCause.LIFETIME), (4000, 3601, EndCause.CLIENT_GONE)]
+    )
+    async def test_bounds_of_time(self, backend, cluster, age, said, cause):
+        now = cluster.start_time
+        backend.db.update_cluster(cluster, status=JobStatus.RUNNING, start_time=now - age * 1000)
+        cluster.last_heartbeat = now
+        backend._last_client[cluster.name] = now - said * 1000
+        with counted(Backend.SLURM, cause):
+            for _ in range(2):
+                await backend._check_timeouts()
+                await self.closing(backend)
+
+
+def lag(part):
+    return REGISTRY.get_sample_value(f"dask_gateway_event_loop_lag_seconds_{part}")
+
+
+def block(seconds):
+    time.sleep(seconds)
+
+
+async def _blocking(seconds):
+    await asyncio.sleep(0)
+    block(seconds)
+    await asyncio.sleep(0)
+
+
+async def _idle():
+    await asyncio.sleep(0.5)
+
+
+def lag_of(main):
+    before = lag("sum")
+    with asyncio.Runner(loop_factory=metrics.MeasuredLoops().new_event_loop) as runner:
+        runner.run(main)
+    return lag("sum") - before
+
+
+def test_a_blocked_loop_is_seen():
+    assert 0.3 <= lag_of(_blocking(0.3)) < 0.6
+
+
+def test_an_idle_loop_is_not_late():
+    assert lag_of(_idle()) < 0.3
+
+
+def requests_seen():
+    """(method, route, status) -> how many."""
+    return collections.Counter(
+        {
+            tuple(sample.labels[label] for label in ("method", "route", "status")): int(sample.value)
+            for family in metrics.REQUESTS.collect()
+            for sample in family.samples
+            if sample.name.endswith("_count")
+        }
+    )
+
+
+@pytest.fixture
+async def client():
+    async def answer(request):
+        match request.match_info["cluster_name"]:
+            case "fails":
+                raise ValueError
+            case "refused":
+                raise web.HTTPForbidden
+        return web.Response()
+
+    app = web.Application(middlewares=[middleware.measure])
+    app.router.add_get("/api/v1/clusters/{cluster_name}", answer)
+    async with TestClient(TestServer(app)) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "seen"),
+    [
+        ("GET", "/api/v1/clusters/cms.c1", ("GET", "/api/v1/clusters/{cluster_name}", "2xx")),
+        ("GET", "/api/v1/clusters/refused", ("GET", "/api/v1/clusters/{cluster_name}", "4xx")),
+        ("GET", "/api/v1/clusters/fails", ("GET", "/api/v1/clusters/{cluster_name}", "5xx")),
+        ("GET", "/alice", ("any", "none", "4xx")),
+        ("PROPFIND", "/api/v1/clusters/cms.c1", ("any", "none", "4xx")),
+    ],
+)
+async def test_requests_are_seen_by_route_and_never_by_name(client, method, path, seen):
+    before = requests_seen()
+    await client.request(method, path)
+    assert dict(requests_seen() - before) == {seen: 1}
+
+
+@pytest.fixture
+def api_app(testbed_site):
+    app = web.Application()
+    app.add_routes(default_routes)
+    FacilityKubeBackend(config=api_config(testbed_site), site=testbed_site).setup_requests(app)
+    return app
+
+
+async def test_the_apis_own_address_has_no_metrics_and_its_requests_are_seen(api_app):
+    before = requests_seen()
+    async with TestClient(TestServer(api_app)) as client:
+        assert (await client.get("/metrics")).status == 404
+        assert (await client.get("/api/version")).status == 500, "no gateway belongs to it"
+    assert dict(requests_seen() - before) == {("any", "none", "4xx"): 1, ("GET", "/api/version", "5xx"): 1}
+
+
+def test_processes_serve_metrics_where_the_site_says(testbed_site):
+    configurations = {Api: api_config, Controller: controller_config, SlurmGateway: server_config}
+    addresses = {kind: kind(config=make(testbed_site)).metrics_address for kind, make in configurations.items()}
+    assert addresses == {Api: ":9464", Controller: ":9464", SlurmGateway: "127.0.0.1:8089"}
+    assert {kind.kind for kind in (Api, Controller)} == {Backend.KUBERNETES}
+    assert SlurmGateway.kind is Backend.SLURM
+
+
+def read(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{metrics.PATH}", timeout=10) as answer:
+        return answer.read().decode()
+
+
+class Upstream:
+    async def setup(self):
+        self.runs = True
+
+    async def cleanup(self):
+        self.runs = False
+
+
+class Process(Measured, Upstream):
+    kind = Backend.KUBERNETES
+
+
+async def test_metrics_are_served_while_the_process_runs_even_when_its_loop_is_blocked():
+    process = Process(metrics_address="127.0.0.1:0")
+    await process.setup()
+    address, port = process._metrics_server.server_address
+    assert process.runs
+    assert address == "127.0.0.1"
+    assert 'dask_gateway_start_failures_total{backend="kubernetes",cause="image"}' in read(port)
+    await process.cleanup()
+    assert not process.runs
+    with pytest.raises(urllib.error.URLError):
+        read(port)
+
+
+async def test_a_taken_port_is_an_error_and_what_never_began_can_end():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = Process(metrics_address=f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(OSError, match="in use"):
+            await process.setup()
+    await process.cleanup()

@@ -1,0 +1,130 @@
+"""The site model refuses what is wrong and says where."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gateway import site
+
+ROOT = Path(__file__).resolve().parents[3]
+SITES = sorted((ROOT / "sites").glob("*.yaml"))
+
+
+def changed(tmp_path: Path, change: "callable[[dict], None]") -> Path:
+    data = yaml.safe_load((ROOT / "sites" / "testbed.yaml").read_text())
+    change(data)
+    path = tmp_path / "site.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+def faults(path: Path) -> tuple[str, ...]:
+    with pytest.raises(site.SiteError) as caught:
+        site.load(path)
+    return caught.value.faults
+
+
+@pytest.mark.parametrize("path", SITES, ids=lambda path: path.stem)
+def test_committed_sites_are_fine(path):
+    assert site.load(path).name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "nearest"),
+    [
+        (("kubernetes", "timeouts"), "lifetime_second", "lifetime_seconds"),
+        (("storage", 1, "kubernetes"), "pathh", "path"),
+        (("identity",), "clases", "classes"),
+        ((), "storag", "storage"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_its_path_and_the_nearest_name(tmp_path, place, key, nearest):
+    def change(data):
+        for part in place:
+            data = data[part]
+        data[key] = 1
+
+    (fault,) = faults(changed(tmp_path, change))
+    assert fault.endswith(f"{key}: unknown key; did you mean {nearest!r}?")
+    assert fault.startswith(".".join(str(part) for part in place[:2]))
+
+
+def test_every_fault_has_a_line_of_its_own(tmp_path):
+    def change(data):
+        del data["name"]
+        data["slurm"]["worker_cores"]["minimum"] = "many"
+
+    assert faults(changed(tmp_path, change)) == (
+        "name: missing",
+        "slurm.worker_cores.minimum: Input should be a valid number, unable to parse string as a number (found 'many')",
+    )
+
+
+def test_access_without_a_source_is_refused(tmp_path):
+    def change(data):
+        del data["storage"][0]["kubernetes"]
+
+    assert "work is accessible on kubernetes but has no source there" in faults(changed(tmp_path, change))[0]
+
+
+def test_an_unknown_user_class_is_refused(tmp_path):
+    def change(data):
+        data["slurm"]["classes"] = ["perdue"]
+
+    assert "slurm.classes names the unknown user class 'perdue'" in faults(changed(tmp_path, change))[0]
+
+
+def test_root_is_no_uid(tmp_path):
+    def change(data):
+        data["identity"]["minimum_uid"] = 0
+
+    assert faults(changed(tmp_path, change))[0].startswith("identity.minimum_uid: ")
+
+
+@pytest.mark.weakness(14)
+@pytest.mark.parametrize(
+    ("pool", "words"),
+    [
+        (None, "but there is no pool"),
+        ({"account_pattern": "paf[0-9]{4}"}, "pool.claimed_pattern must tell which accounts the hub does not lend"),
+        ({"account_pattern": "paf["}, "no regular expression"),
+    ],
+)
+def test_accounts_of_the_pool_are_told_apart(tmp_path, pool, words):
+    (fault,) = faults(changed(tmp_path, lambda data: data["identity"].update(pool=pool)))
+    assert words in fault
+
+
+@pytest.mark.weakness(8)
+@pytest.mark.parametrize("name", ["cern", "fnal"])
+def test_slurm_is_for_accounts_of_the_directory(tmp_path, name):
+    (fault,) = faults(changed(tmp_path, lambda data: data["slurm"].update(classes=["purdue", name])))
+    assert f"slurm.classes has {name!r}, whose users have no account of their own there" in fault
+
+
+@pytest.mark.parametrize("environment", [{}, {"pixi_project": "/work/p", "conda_env": "/work/c"}])
+def test_the_default_environment_is_one(tmp_path, environment):
+    (fault,) = faults(changed(tmp_path, lambda data: data["kubernetes"].update(default_environment=environment)))
+    assert "one of pixi_project and conda_env is needed" in fault
+
+
+def test_unreadable_and_broken_files_are_named(tmp_path):
+    (tmp_path / "broken.yaml").write_text("a: [")
+    assert "is no YAML" in str(faults(tmp_path / "broken.yaml"))
+    assert "can't be read" in str(faults(tmp_path / "absent.yaml"))
+
+
+def test_the_check_command(tmp_path):
+    bad = changed(tmp_path, lambda data: data.update(extra=1))
+    command = [sys.executable, "-m", "gateway.site", "check", str(SITES[0]), str(bad)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert done.stdout == f"{SITES[0]}: fine\n"
+    assert done.stderr.splitlines() == [f"{bad}: extra: unknown key; did you mean 'storage'?"]
+
+
+def test_the_committed_schema_is_current():
+    assert (ROOT / "sites" / "schema.json").read_text() == site.schema_text()
