@@ -32,6 +32,8 @@ Gib = Annotated[float, Field(gt=0, description="unit: 2**30 bytes")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63, description="DNS label")]
 
 
+GIB = 2**30
+"""Bytes; what dask-gateway calls "G" and the user guide "GB"."""
 MOST_VARIABLES_BYTES = 524288
 """They come in one request and go into one Secret: upstream's API takes 1 MiB of JSON, Kubernetes 1 MiB of data."""
 
@@ -194,7 +196,7 @@ class GibBounds(Model):
     maximum: Gib
 
 
-class Resources(Model):
+class SchedulerResources(Model):
     """What one scheduler takes."""
 
     cores: Cores
@@ -253,7 +255,7 @@ class Gateway(Model):
     """What users of other classes are told."""
     worker_cores: CoresBounds
     worker_memory_gib: GibBounds
-    scheduler: Resources
+    scheduler: SchedulerResources
     timeouts: Timeouts
     default_environment: DefaultEnvironment | None = None
 
@@ -339,7 +341,7 @@ class KubernetesGateway(Gateway):
     user_total_by_class: dict[Name, UserTotal] = {}
     """For classes of users with a total of their own."""
     placement: Placement = Placement()
-    directory_addresses: dict[HostName, IpAddress] = {}
+    host_aliases: dict[HostName, IpAddress] = {}
     """Host names that the namespace's pods resolve to fixed addresses (``hostAliases``)."""
 
 

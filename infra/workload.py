@@ -146,7 +146,7 @@ def _pod(args: WorkloadArgs) -> dict[str, Any]:
         "tolerations": [dict(toleration) for toleration in gateway.placement.tolerations],
         "topology_spread_constraints": [_spread(args)],
         "termination_grace_period_seconds": args.closing_seconds + (DRAIN_SECONDS if args.takes_requests else 0),
-        "host_aliases": [{"ip": address, "hostnames": [host]} for host, address in gateway.directory_addresses.items()],
+        "host_aliases": [{"ip": address, "hostnames": [host]} for host, address in gateway.host_aliases.items()],
         "containers": [_container(args)],
         "volumes": [{"name": mount.name, **mount.source} for mount in args.mounts],
     }

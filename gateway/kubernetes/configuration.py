@@ -11,8 +11,8 @@ from gateway.as_user.preflight import Plan
 from gateway.identity.accounts import Account
 from gateway.kubernetes import names
 from gateway.request import environment_variables, storage
-from gateway.request.options import GIB, ClusterRequest, cluster_options
-from gateway.site import Backend, KubernetesGateway, Site
+from gateway.request.options import ClusterRequest, cluster_options
+from gateway.site import GIB, Backend, KubernetesGateway, Site
 
 SCRATCH = "/scratch"
 """Home and working directory of scheduler and workers: their pod's own, gone with it."""

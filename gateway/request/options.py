@@ -12,10 +12,8 @@ from gateway.errors import Refusal
 from gateway.identity.accounts import Account
 from gateway.request import environment_variables, environments
 from gateway.request.environments import Environment
-from gateway.site import Backend, CoresBounds, GibBounds, Site
+from gateway.site import GIB, Backend, CoresBounds, GibBounds, Site
 
-GIB = 2**30
-"""Bytes; what dask-gateway calls "G" and the user guide "GB"."""
 DEFAULT_WORKER_CORES = 1
 DEFAULT_WORKER_MEMORY_GIB = 4
 

@@ -5,12 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from gateway.request.options import GIB
-from gateway.site import UserTotal
+from gateway.site import GIB, UserTotal
 
 
 @dataclass(frozen=True, order=True)
-class Amount:
+class Resources:
     """Cores and memory, in whole units: fractions of cores would not add up."""
 
     millicores: int = 0
@@ -31,20 +30,20 @@ class Amount:
         """From the site's bound."""
         return cls.of(total.cores, round(total.memory_gib * GIB))
 
-    def __add__(self, other: "Amount") -> "Amount":
-        return Amount(self.millicores + other.millicores, self.memory_bytes + other.memory_bytes)
+    def __add__(self, other: "Resources") -> "Resources":
+        return Resources(self.millicores + other.millicores, self.memory_bytes + other.memory_bytes)
 
-    def __sub__(self, other: "Amount") -> "Amount":
-        return Amount(self.millicores - other.millicores, self.memory_bytes - other.memory_bytes)
+    def __sub__(self, other: "Resources") -> "Resources":
+        return Resources(self.millicores - other.millicores, self.memory_bytes - other.memory_bytes)
 
-    def __mul__(self, count: int) -> "Amount":
-        return Amount(self.millicores * count, self.memory_bytes * count)
+    def __mul__(self, count: int) -> "Resources":
+        return Resources(self.millicores * count, self.memory_bytes * count)
 
-    def covers(self, other: "Amount") -> bool:
+    def covers(self, other: "Resources") -> bool:
         """Whether the other fits into this."""
         return other.millicores <= self.millicores and other.memory_bytes <= self.memory_bytes
 
-    def share_of(self, total: "Amount") -> float:
+    def share_of(self, total: "Resources") -> float:
         """The greater of the two fractions of a total that this is."""
         return max(self.millicores / total.millicores, self.memory_bytes / total.memory_bytes)
 
@@ -53,12 +52,12 @@ class Amount:
         return f"{cores:g} {'core' if cores == 1 else 'cores'} and {self.memory_bytes / GIB:.4g} GB"
 
 
-def sum_of(amounts: Iterable[Amount]) -> Amount:
+def sum_of(amounts: Iterable[Resources]) -> Resources:
     """All of them together."""
-    return sum(amounts, Amount())
+    return sum(amounts, Resources())
 
 
-def fitting(room: Amount, one: Amount, wanted: int) -> int:
+def fitting(room: Resources, one: Resources, wanted: int) -> int:
     """How many of the wanted, each of this size, there is room for."""
     return min(
         wanted,
@@ -72,13 +71,13 @@ class Claim:
     """What a cluster holds, and how many workers more it wants."""
 
     cluster: str
-    held: Amount
-    worker: Amount
+    held: Resources
+    worker: Resources
     """Of one."""
     wanted: int
 
 
-def granted(room: Amount, total: Amount, claims: Sequence[Claim]) -> dict[str, int]:
+def granted(room: Resources, total: Resources, claims: Sequence[Claim]) -> dict[str, int]:
     """Cluster -> how many of the wanted workers it gets.
 
     Fair between the clusters of a user: the next worker is always for the one that holds the least, as a fraction of
@@ -100,7 +99,7 @@ def granted(room: Amount, total: Amount, claims: Sequence[Claim]) -> dict[str, i
     return grants
 
 
-def holdings(held: Mapping[str, Amount], total: Amount) -> str:
+def holdings(held: Mapping[str, Resources], total: Resources) -> str:
     """What a user holds and where, in a sentence."""
     summed = sum_of(held.values())
     clusters = sorted(held.items(), key=lambda item: item[1], reverse=True)
@@ -108,7 +107,7 @@ def holdings(held: Mapping[str, Amount], total: Amount) -> str:
     return f"You hold {summed} of {total}" + (f": {where}." if where else ".")
 
 
-def refusal(scheduler: Amount, held: Mapping[str, Amount], total: Amount) -> str:
+def refusal(scheduler: Resources, held: Mapping[str, Resources], total: Resources) -> str:
     """Why a new cluster can't even have its scheduler."""
     return (
         f"There is no room for another cluster: its scheduler needs {scheduler}. {holdings(held, total)}"
@@ -116,7 +115,7 @@ def refusal(scheduler: Amount, held: Mapping[str, Amount], total: Amount) -> str
     )
 
 
-def trimmed(wanted: int, grant: int, held: Mapping[str, Amount], total: Amount) -> str:
+def trimmed(wanted: int, grant: int, held: Mapping[str, Resources], total: Resources) -> str:
     """What somebody is told whose cluster gets fewer workers than asked for."""
     return (
         f"The cluster gets {grant} of the {wanted} workers that you asked for. {holdings(held, total)}"

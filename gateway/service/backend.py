@@ -17,7 +17,7 @@ from gateway.identity.accounts import Account
 from gateway.identity.authenticator import FacilityUser
 from gateway.request import options, quota
 from gateway.request.options import ClusterRequest
-from gateway.request.quota import Amount
+from gateway.request.quota import Resources
 from gateway.service import metrics, middleware, scheduler_reports
 from gateway.service.termination import StartFailure
 from gateway.site import AccountSource, Backend, Site
@@ -71,11 +71,11 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
 
         For back ends that can't use upstream's setup.
         """
-        app.middlewares.extend([middleware.measure, middleware.explain, self._tell_of_room])
+        app.middlewares.extend([middleware.measure, middleware.explain, self._warn_if_trimmed])
         scheduler_reports.take_clients(app, self.note_client)
 
     @web.middleware
-    async def _tell_of_room(self, request: web.Request, handler: middleware.Handler) -> web.StreamResponse:
+    async def _warn_if_trimmed(self, request: web.Request, handler: middleware.Handler) -> web.StreamResponse:
         """Add to the answer to a wish for workers why not all of them come now.
 
         Upstream's routes know bounds of one cluster only, and cut the wish down to them (dask/dask-gateway#313).
@@ -90,7 +90,7 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         return response if advice is None else web.json_response({"ok": False, "msg": advice})
 
     @abstractmethod
-    def _held_of_total(self, username: str) -> tuple[dict[str, Amount], Amount] | None:
+    def _held_of_total(self, username: str) -> tuple[dict[str, Resources], Resources] | None:
         """What the user's clusters hold, and what they may hold together; None where the site bounds no user."""
 
     def _check_room(self, user: FacilityUser, prepared: Prepared) -> None:
@@ -99,7 +99,7 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         if found is None:
             return
         held, total = found
-        scheduler = Amount.of_role(prepared.config.to_dict(), "scheduler")
+        scheduler = Resources.of_role(prepared.config.to_dict(), "scheduler")
         if not (total - quota.sum_of(held.values())).covers(scheduler):
             metrics.count(self.kind, StartFailure.TOTAL)
             raise Refusal(quota.refusal(scheduler, held, total))

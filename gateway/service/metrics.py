@@ -22,7 +22,7 @@ WAKE_SECONDS = 3600
 START_FAILURES = Counter(
     "dask_gateway_start_failures", "Clusters that were asked for and never ran.", ("backend", "cause")
 )
-ENDS = Counter("dask_gateway_ends", "Other clusters that are over.", ("backend", "cause"))
+CLUSTERS_ENDED = Counter("dask_gateway_clusters_ended", "Other clusters that are over.", ("backend", "cause"))
 LOOP_LAG = Histogram(
     "dask_gateway_event_loop_lag_seconds",
     "How long the event loop does not look at what else is due: one turn of it.",
@@ -38,13 +38,13 @@ REQUESTS = Histogram(
 
 def count(backend: Backend, cause: Cause) -> None:
     """Count a cluster that is over."""
-    counter = START_FAILURES if isinstance(cause, StartFailure) else ENDS
+    counter = START_FAILURES if isinstance(cause, StartFailure) else CLUSTERS_ENDED
     counter.labels(backend.value, cause.value).inc()
 
 
 def begin(backend: Backend) -> None:
     """Have all causes at zero: Prometheus sees no increase of a series that begins with one."""
-    for counter, causes in ((START_FAILURES, StartFailure), (ENDS, EndCause)):
+    for counter, causes in ((START_FAILURES, StartFailure), (CLUSTERS_ENDED, EndCause)):
         for cause in causes:
             counter.labels(backend.value, cause.value)
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import BadHttpMessage
 
+from gateway.errors import Refusal
 from gateway.service.metrics import REQUESTS
 
 NO_JSON = (
@@ -55,7 +56,10 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         return _refused(422, "The request is no JSON.")
     except web.HTTPRequestEntityTooLarge:
         return _refused(422, "The request is too large: leave out of env what workers don't need.")
-    return await handler(request)
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        raise web.HTTPUnprocessableEntity(reason=str(refusal)) from refusal
 
 
 def _refused(status: int, reason: str) -> web.Response:

@@ -39,7 +39,7 @@ Cause = EndCause | StartFailure
 
 
 @dataclass(frozen=True)
-class End:
+class Termination:
     """That a cluster has to end, or has ended by itself."""
 
     cause: Cause
@@ -52,13 +52,15 @@ class End:
         return self.cause is EndCause.FAILED or isinstance(self.cause, StartFailure)
 
 
-def due(age_seconds: float, lifetime_seconds: int, alone_seconds: float, client_gone_seconds: int) -> End | None:
+def due(
+    age_seconds: float, lifetime_seconds: int, alone_seconds: float, client_gone_seconds: int
+) -> Termination | None:
     """The end of a cluster of this age, to which for so long no client was connected; None when it has time left."""
     if age_seconds >= lifetime_seconds:
-        return End(EndCause.LIFETIME, f"The cluster has reached its lifetime of {_duration(lifetime_seconds)}.")
+        return Termination(EndCause.LIFETIME, f"The cluster has reached its lifetime of {_duration(lifetime_seconds)}.")
     if alone_seconds >= client_gone_seconds:
         reason = f"No client was connected to the cluster for {_duration(client_gone_seconds)}."
-        return End(EndCause.CLIENT_GONE, reason)
+        return Termination(EndCause.CLIENT_GONE, reason)
     return None
 
 

@@ -242,7 +242,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             self.db.update_cluster(cluster, state=GONE)
         await super()._cluster_to_stopped(cluster)
         self._not_taken.pop(cluster.name, None)
-        self._share_out(cluster.username)
+        self._requeue_user_clusters(cluster.username)
 
     async def _check_cluster_scale(self, cluster: Cluster) -> None:
         """Upstream's, with one array of jobs for all workers that are missing, as far as the user's total goes.
@@ -268,10 +268,10 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         known = self.db.username_to_clusters.get(username, {}).values()
         return [cluster for cluster in known if cluster.status < JobStatus.STOPPED]
 
-    def _held_of_total(self, username: str) -> tuple[dict[str, quota.Amount], quota.Amount] | None:
+    def _held_of_total(self, username: str) -> tuple[dict[str, quota.Resources], quota.Resources] | None:
         """What the user's clusters hold, and what they may hold together; None where the site bounds no user."""
         bound = self.site.slurm.user_total
-        return None if bound is None else (grants.held(self._clusters_of(username)), quota.Amount.of_total(bound))
+        return None if bound is None else (grants.held(self._clusters_of(username)), quota.Resources.of_total(bound))
 
     def advice_of_scaling(self, cluster_name: str, wanted: int) -> str | None:
         """What the user is told who wishes for so many workers of a cluster and does not get them all now."""
@@ -290,7 +290,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         grant = grants.reachable(cluster, wanted, held, total)
         return quota.trimmed(wanted, grant, held, total) if grant < wanted else None
 
-    def _share_out(self, username: str) -> None:
+    def _requeue_user_clusters(self, username: str) -> None:
         """Look at all clusters of a user who has freed room."""
         if self.site.slurm.user_total is not None:
             for cluster in self._clusters_of(username):
@@ -365,7 +365,7 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             self._leaving -= names
         self.log.info("%d workers of cluster %s stopped", len(workers), cluster.name)
         self.queue.put(cluster)
-        self._share_out(cluster.username)
+        self._requeue_user_clusters(cluster.username)
 
     def get_scheduler_command(self, cluster: Cluster) -> list[str]:
         """Upstream's, with our preload before upstream's own."""

@@ -7,8 +7,8 @@ from traitlets.config import Config
 
 from gateway.as_user.preflight import Plan
 from gateway.request import storage
-from gateway.request.options import GIB, ClusterRequest, cluster_options
-from gateway.site import Backend, Site
+from gateway.request.options import ClusterRequest, cluster_options
+from gateway.site import GIB, Backend, Site
 from gateway.slurm.launcher import VARIABLES
 
 HEARTBEAT_SECONDS = 15

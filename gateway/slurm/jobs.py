@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from gateway.service.termination import End, StartFailure
+from gateway.service.termination import StartFailure, Termination
 
 NAME = "dask-gateway"
 """Of all jobs of the gateway: by it they are found, all in one call."""
@@ -113,10 +113,10 @@ def arrays(numbers: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(number.partition("_")[0] for number in numbers))
 
 
-def of_delay(job: Job | None, seconds: int, log: str) -> End:
+def of_delay(job: Job | None, seconds: int, log: str) -> Termination:
     """Why a scheduler has not started within so many seconds."""
     cause, text = _cause(job, log)
-    return End(cause, f"The cluster did not start within {seconds} s: the scheduler's job {text}")
+    return Termination(cause, f"The cluster did not start within {seconds} s: the scheduler's job {text}")
 
 
 def _cause(job: Job | None, log: str) -> tuple[StartFailure, str]:

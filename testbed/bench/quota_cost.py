@@ -5,18 +5,18 @@ from collections.abc import Callable
 from typing import Any
 
 from dask_gateway_server.backends.kubernetes.backend import KubeClusterConfig
-from gateway.kubernetes.controller.controller import FacilityKubeController
 
 from gateway.identity.accounts import Account
 from gateway.kubernetes import names
 from gateway.kubernetes.api import estimate
 from gateway.kubernetes.configuration import cluster_config, controller_config
+from gateway.kubernetes.controller.controller import FacilityKubeController
 from gateway.kubernetes.controller.ledger import Entry, State
 from gateway.kubernetes.informers import PatientInformer
 from gateway.request import quota
 from gateway.request.environments import Environment
-from gateway.request.options import GIB, ClusterRequest
-from gateway.site import Site
+from gateway.request.options import ClusterRequest
+from gateway.site import GIB, Site
 
 CLUSTERS_OF_ALL = 200
 """What the API server looks through when somebody makes one more."""
@@ -30,8 +30,8 @@ USERS = tuple(f"user{number}" for number in range(CLUSTERS_OF_ALL // CLUSTERS_OF
 def of_create(site: Site, repetitions: int) -> list[float]:
     """Seconds in which the API server sees whether a user has room for a cluster."""
     clusters = [_cluster(site, f"c{number}", USERS[number % len(USERS)]) for number in range(CLUSTERS_OF_ALL)]
-    total = quota.Amount.of_total(site.kubernetes.user_total)
-    scheduler = quota.Amount.of_role(clusters[0]["spec"]["config"], "scheduler")
+    total = quota.Resources.of_total(site.kubernetes.user_total)
+    scheduler = quota.Resources.of_role(clusters[0]["spec"]["config"], "scheduler")
 
     def check() -> None:
         held = estimate.held(clusters, USERS[0])
@@ -71,7 +71,7 @@ def _cluster(site: Site, name: str, username: str) -> dict[str, Any]:
 
 
 def _worker(cluster: str) -> Entry:
-    return Entry(names.label_value(USERS[0]), cluster, True, quota.Amount.of(1, GIB), State.RUNNING)
+    return Entry(names.label_value(USERS[0]), cluster, True, quota.Resources.of(1, GIB), State.RUNNING)
 
 
 def _seconds(check: Callable[[], None]) -> float:

@@ -15,9 +15,8 @@ from dask_gateway_server.backends.kubernetes.utils import parse_k8s_timestamp
 from gateway.kubernetes import names
 from gateway.kubernetes.api import estimate
 from gateway.kubernetes.controller.ledger import entry_of
-from gateway.request.options import GIB
-from gateway.request.quota import Amount, fitting, sum_of
-from gateway.site import Backend
+from gateway.request.quota import Resources, fitting, sum_of
+from gateway.site import GIB, Backend
 from testbed import fake_nodes, hub, pod_watch
 from testbed.bench import crowd, ended_clusters, gateways, sides
 from testbed.waiting import until
@@ -34,10 +33,10 @@ pytestmark = [
 ]
 
 NAMESPACE, RELEASE = SETTINGS.kubernetes.namespace, SETTINGS.kubernetes.release
-TOTAL = Amount.of_total(SETTINGS.kubernetes.user_total)
-SCHEDULER = Amount.of(SETTINGS.kubernetes.scheduler.cores, round(SETTINGS.kubernetes.scheduler.memory_gib * GIB))
+TOTAL = Resources.of_total(SETTINGS.kubernetes.user_total)
+SCHEDULER = Resources.of(SETTINGS.kubernetes.scheduler.cores, round(SETTINGS.kubernetes.scheduler.memory_gib * GIB))
 CORES, MEMORY_GIB = 0.95, 1.9
-WORKER = Amount.of(CORES, round(MEMORY_GIB * GIB))
+WORKER = Resources.of(CORES, round(MEMORY_GIB * GIB))
 WANTED, TOO_MANY = 400, 1000
 FITTING = fitting(TOTAL - SCHEDULER, WORKER, TOO_MANY)
 """How many workers the total leaves room for."""
@@ -133,7 +132,7 @@ def test_workers_up_to_the_total_and_no_more(
     assert late_wakes(Backend.KUBERNETES) == late
 
 
-def held(name: str) -> Amount:
+def held(name: str) -> Resources:
     """What the pods of a cluster request, its scheduler's included."""
     entries = [entry_of(pod) for pod in faults.living_pods(of_cluster(name))]
     return sum_of(entry.amount for entry in entries if entry is not None)

@@ -36,7 +36,7 @@ def test_a_failed_start_is_counted_by_its_cause(backend: Backend, open_notebook:
 def test_the_end_of_a_cluster_is_counted_and_names_nobody(
     backend: Backend, open_notebook: Callable[[str], Notebook]
 ) -> None:
-    series = {"name": "dask_gateway_ends_total", "backend": backend.value, "cause": "user"}
+    series = {"name": "dask_gateway_clusters_ended_total", "backend": backend.value, "cause": "user"}
     before = value(backend, **series)
     kernel = open_notebook("alice")
     name = kernel.run(notebooks.new_cluster(notebooks.SMALL))

@@ -38,7 +38,7 @@ GROUP = "gateway.dask.org"
 PLURAL = "daskclusters"
 CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 """What may be the name of a cluster, without the namespace (a label of RFC 1123)."""
-FIRST_ACT_SECONDS = 8.0
+PREFLIGHT_SECONDS = 8.0
 """How long an answer to a new cluster waits for what its scheduler's pod finds. The client would wait anyway; a cluster
 that fails later tells its reason when the client asks whether it has started."""
 
@@ -184,7 +184,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         self.log.info("Created cluster %s for user %s", name, user.name)
         try:
             await self._store_variables(cluster, prepared.request)
-            await self._await_first_act(name)
+            await self._await_preflight(name)
         except BaseException:
             await self._delete(name)
             raise
@@ -202,10 +202,10 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         grant = estimate.grant(cluster, wanted, held, total)
         return quota.trimmed(wanted, grant, held, total) if grant < wanted else None
 
-    def _held_of_total(self, username: str) -> tuple[dict[str, quota.Amount], quota.Amount]:
+    def _held_of_total(self, username: str) -> tuple[dict[str, quota.Resources], quota.Resources]:
         """What the user's clusters hold, and what they may hold together."""
         user_class = accounts.classify(username, self.site.identity.classes)
-        total = quota.Amount.of_total(estimate.total_of(self.site.kubernetes, user_class.name))
+        total = quota.Resources.of_total(estimate.total_of(self.site.kubernetes, user_class.name))
         return estimate.held(self.informer.cache.values(), username), total
 
     async def _store_variables(self, cluster: Mapping[str, Any], request: ClusterRequest) -> None:
@@ -235,11 +235,11 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         if now is None or not now["spec"].get("active", True):
             raise Refusal(f"The cluster {name} was stopped while it was started.")
 
-    async def _await_first_act(self, name: str) -> None:
+    async def _await_preflight(self, name: str) -> None:
         """Wait until the scheduler's pod has checked the environment. Raises :class:`Refusal` with what it found."""
         waiter = self.cluster_waiters[name]
         try:
-            await asyncio.wait_for(waiter, FIRST_ACT_SECONDS)
+            await asyncio.wait_for(waiter, PREFLIGHT_SECONDS)
         except TimeoutError:
             return
         reason = self.reason_of(name)

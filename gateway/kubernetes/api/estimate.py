@@ -6,7 +6,7 @@ The controller, which sees the pods, decides; the API server only says early wha
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gateway.request.quota import Amount, fitting, sum_of
+from gateway.request.quota import Resources, fitting, sum_of
 from gateway.site import KubernetesGateway, UserTotal
 
 OVER = ("Stopped", "Failed")
@@ -18,7 +18,7 @@ def total_of(gateway: KubernetesGateway, user_class: str | None) -> UserTotal:
     return gateway.user_total_by_class.get(user_class or "", gateway.user_total)
 
 
-def held(clusters: Iterable[Mapping[str, Any]], username: str) -> dict[str, Amount]:
+def held(clusters: Iterable[Mapping[str, Any]], username: str) -> dict[str, Resources]:
     """Cluster (``NAMESPACE.NAME``) -> what it holds, of the user's clusters that are not over and not told to end."""
     return {
         f"{cluster['metadata']['namespace']}.{cluster['metadata']['name']}": amount_of(cluster)
@@ -29,10 +29,10 @@ def held(clusters: Iterable[Mapping[str, Any]], username: str) -> dict[str, Amou
     }
 
 
-def amount_of(cluster: Mapping[str, Any]) -> Amount:
+def amount_of(cluster: Mapping[str, Any]) -> Resources:
     """What a cluster holds: its scheduler, and as many workers as the controller has granted."""
     config = cluster["spec"]["config"]
-    return Amount.of_role(config, "scheduler") + Amount.of_role(config, "worker") * workers_of(cluster)
+    return Resources.of_role(config, "scheduler") + Resources.of_role(config, "worker") * workers_of(cluster)
 
 
 def workers_of(cluster: Mapping[str, Any]) -> int:
@@ -40,8 +40,8 @@ def workers_of(cluster: Mapping[str, Any]) -> int:
     return int(cluster.get("status", {}).get("workers", 0))
 
 
-def grant(cluster: Mapping[str, Any], wanted: int, all_held: Mapping[str, Amount], total: Amount) -> int:
+def grant(cluster: Mapping[str, Any], wanted: int, all_held: Mapping[str, Resources], total: Resources) -> int:
     """How many of the wanted workers the cluster may have, those that it has included."""
-    worker, present = Amount.of_role(cluster["spec"]["config"], "worker"), workers_of(cluster)
+    worker, present = Resources.of_role(cluster["spec"]["config"], "worker"), workers_of(cluster)
     more = fitting(total - sum_of(all_held.values()), worker, max(0, wanted - present))
     return min(wanted, present + more)

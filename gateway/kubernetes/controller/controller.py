@@ -40,7 +40,7 @@ from gateway.kubernetes.names import LAST_CLIENT, SCHEDULER_COMPONENT, WORKER_CO
 from gateway.request import quota
 from gateway.service import metrics, termination
 from gateway.service.scheduler_reports import with_preload
-from gateway.service.termination import End, EndCause, StartFailure
+from gateway.service.termination import EndCause, StartFailure, Termination
 from gateway.service.tls import new_keypair
 from gateway.site import Backend, KubernetesGateway
 
@@ -298,7 +298,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
             return await self.handle_pending_cluster(cluster)
         return await self.handle_running_cluster(cluster)
 
-    async def _end_of(self, cluster: Mapping[str, Any], phase: str) -> End | None:
+    async def _end_of(self, cluster: Mapping[str, Any], phase: str) -> Termination | None:
         """How a cluster ends that has to end now; for others, see that they are looked at in time."""
         if not cluster["spec"].get("active", True):
             return reasons.STOPPED
@@ -327,7 +327,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         working = asyncio.get_running_loop().time() - self.working_since
         return min(working, max(map(ready_seconds, found.items), default=0))
 
-    async def _ended_status(self, cluster: Mapping[str, Any], end: End) -> dict[str, Any]:
+    async def _ended_status(self, cluster: Mapping[str, Any], end: Termination) -> dict[str, Any]:
         """End a cluster; returns its last status."""
         metadata, phase = cluster["metadata"], "Failed" if end.failed else "Stopped"
         name, namespace = metadata["name"], metadata["namespace"]
@@ -345,7 +345,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
             "reason": end.reason,
         }
 
-    async def _end_by_delay(self, cluster: Mapping[str, Any]) -> End:
+    async def _end_by_delay(self, cluster: Mapping[str, Any]) -> Termination:
         scheduler = self._scheduler_pod(cluster)
         events: list[dict[str, Any]] = []
         if scheduler is not None:
@@ -369,13 +369,13 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
             self._waiting[_user_of(cluster)][_key_of(cluster)] = 0
             return status, False
         except StartError as error:
-            return await self._ended_status(cluster, End(error.failure, str(error))), False
+            return await self._ended_status(cluster, Termination(error.failure, str(error))), False
         if scheduler is None:
             # The informer will tell of it.
             return status, False
         if has_ended(scheduler):
             return await self._ended_status(cluster, reasons.of_end(scheduler, ran=False)), False
-        await self._lead_to(cluster, scheduler, status)
+        await self._ensure_routes(cluster, scheduler, status)
         if listens(cluster, scheduler) and "endpointSlice" in status:
             status["phase"] = "Running"
         return status, False
@@ -398,7 +398,9 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
             status["credentials"] = await credentials
         return pod
 
-    async def _lead_to(self, cluster: Mapping[str, Any], scheduler: Mapping[str, Any], status: dict[str, Any]) -> None:
+    async def _ensure_routes(
+        self, cluster: Mapping[str, Any], scheduler: Mapping[str, Any], status: dict[str, Any]
+    ) -> None:
         """Have the Service and the routes of a scheduler, whose names the status notes."""
         makers = {
             # First, because proxies complain about routes to what is not there.
@@ -468,11 +470,11 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         if has_ended(scheduler):
             return await self._ended_status(cluster, reasons.of_end(scheduler, ran=True)), False
         status = {**cluster["status"]}
-        requeue = await self._fit_workers(cluster, scheduler)
+        requeue = await self._reconcile_workers(cluster, scheduler)
         status["workers"] = len(self.ledger.workers(_key_of(cluster), *PRESENT))
         return status, requeue
 
-    async def _fit_workers(self, cluster: Mapping[str, Any], scheduler: Mapping[str, Any]) -> bool:
+    async def _reconcile_workers(self, cluster: Mapping[str, Any], scheduler: Mapping[str, Any]) -> bool:
         """Create and delete workers; returns whether that has to be tried again."""
         key = _key_of(cluster)
         missing = cluster["spec"].get("replicas", 0) - len(self.ledger.workers(key, *PRESENT))
@@ -501,15 +503,17 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
         wanted = {**self._waiting.get(user, {}), key: missing}
         known = {name: self.informers["cluster"].get(name) for name in wanted} | {key: cluster}
         claims = [
-            quota.Claim(name, held.get(name, quota.Amount()), self._entry_of_a(WORKER_COMPONENT, other).amount, count)
+            quota.Claim(
+                name, held.get(name, quota.Resources()), self._entry_of_a(WORKER_COMPONENT, other).amount, count
+            )
             for name, count in sorted(wanted.items())
             if (other := known[name]) is not None
         ]
         return quota.granted(total - quota.sum_of(held.values()), total, claims)[key]
 
-    def _total(self, cluster: Mapping[str, Any]) -> quota.Amount:
+    def _total(self, cluster: Mapping[str, Any]) -> quota.Resources:
         user_class = cluster["spec"]["config"]["worker_extra_pod_labels"].get(names.USER_CLASS_LABEL)
-        return quota.Amount.of_total(estimate.total_of(self.gateway, user_class))
+        return quota.Resources.of_total(estimate.total_of(self.gateway, user_class))
 
     def _entry_of_a(self, component: str, cluster: Mapping[str, Any]) -> Entry:
         """What a scheduler or worker of a cluster counts for before there is one."""
@@ -518,7 +522,7 @@ class FacilityKubeController(KubeController):  # type: ignore[misc] # upstream h
             user=_user_of(cluster),
             cluster=_key_of(cluster),
             is_worker=component == WORKER_COMPONENT,
-            amount=quota.Amount.of_role(cluster["spec"]["config"], role),
+            amount=quota.Resources.of_role(cluster["spec"]["config"], role),
             state=State.CREATING,
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 from dask_gateway_server.backends.kubernetes.controller import get_cluster_key, get_container_state
 
 from gateway.kubernetes import names
-from gateway.request.quota import Amount, sum_of
+from gateway.request.quota import Resources, sum_of
 
 SUFFIXES = {
     "m": Decimal("0.001"),
@@ -54,7 +54,7 @@ class Entry:
     cluster: str
     """``NAMESPACE.NAME``"""
     is_worker: bool
-    amount: Amount
+    amount: Resources
     state: State
 
 
@@ -72,7 +72,7 @@ def entry_of(pod: Mapping[str, Any]) -> Entry | None:
         cluster=cluster,
         is_worker=component == names.WORKER_COMPONENT,
         amount=sum_of(
-            Amount(int(quantity(request.get("cpu", "0")) * 1000), int(quantity(request.get("memory", "0"))))
+            Resources(int(quantity(request.get("cpu", "0")) * 1000), int(quantity(request.get("memory", "0"))))
             for request in requests
         ),
         state=_state_of(pod, component),
@@ -171,16 +171,16 @@ class Ledger:
             self._drop(key)
         self._unseen = unseen
 
-    def held(self, user: str) -> dict[str, Amount]:
+    def held(self, user: str) -> dict[str, Resources]:
         """Cluster -> what its pods hold."""
         return self._sums(user, HOLDING)
 
-    def becoming_free(self, user: str) -> Amount:
+    def becoming_free(self, user: str) -> Resources:
         """What the user holds in pods that are being deleted."""
         return sum_of(self._sums(user, (State.LEAVING,)).values())
 
-    def _sums(self, user: str, states: Container[State]) -> dict[str, Amount]:
-        found: defaultdict[str, Amount] = defaultdict(Amount)
+    def _sums(self, user: str, states: Container[State]) -> dict[str, Resources]:
+        found: defaultdict[str, Resources] = defaultdict(Resources)
         for key in self._of_user.get(user, ()):
             entry = self._entries[key]
             if entry.state in states:

@@ -7,11 +7,11 @@ from dask_gateway_server.backends.kubernetes.controller import get_container_sta
 
 from gateway.as_user import preflight
 from gateway.kubernetes import names
-from gateway.service.termination import End, EndCause, StartFailure
+from gateway.service.termination import EndCause, StartFailure, Termination
 
 MOST_CHARACTERS = 400
-STOPPED = End(EndCause.USER, "The cluster was stopped.")
-DELETED = End(EndCause.FAILED, "The scheduler's pod was deleted.")
+STOPPED = Termination(EndCause.USER, "The cluster was stopped.")
+DELETED = Termination(EndCause.FAILED, "The scheduler's pod was deleted.")
 CAUSES = {
     **dict.fromkeys(
         (
@@ -31,22 +31,22 @@ CAUSES = {
 and for events (``pkg/kubelet/events``)."""
 
 
-def of_end(scheduler: Mapping[str, Any], *, ran: bool) -> End:
+def of_end(scheduler: Mapping[str, Any], *, ran: bool) -> Termination:
     """Why a scheduler's pod has ended; ``ran`` when its cluster was running before."""
     state = (get_container_status(scheduler, names.SCHEDULER_COMPONENT) or {}).get("state", {})
     ended = state.get("terminated", {})
     if ended.get("exitCode") == preflight.REFUSED and ended.get("message"):
-        return End(EndCause.FAILED if ran else StartFailure.PREFLIGHT, _line(str(ended["message"])))
+        return Termination(EndCause.FAILED if ran else StartFailure.PREFLIGHT, _line(str(ended["message"])))
     why = ended.get("reason") or scheduler["status"].get("reason") or "Unknown"
     code = ended.get("exitCode", "unknown")
     reason = f"The scheduler ended{'' if ran else ' before it was ready'} ({why}, exit code {code})."
-    return End(EndCause.FAILED if ran else StartFailure.JOB_ENDED, reason)
+    return Termination(EndCause.FAILED if ran else StartFailure.JOB_ENDED, reason)
 
 
-def of_delay(scheduler: Mapping[str, Any] | None, events: Sequence[Mapping[str, Any]], seconds: int) -> End:
+def of_delay(scheduler: Mapping[str, Any] | None, events: Sequence[Mapping[str, Any]], seconds: int) -> Termination:
     """Why a scheduler has not started within so many seconds; ``events`` are its pod's, the oldest first."""
     cause, text = _cause(scheduler, events)
-    return End(cause, _line(f"The cluster did not start within {seconds} s: {text}"))
+    return Termination(cause, _line(f"The cluster did not start within {seconds} s: {text}"))
 
 
 def _cause(scheduler: Mapping[str, Any] | None, events: Sequence[Mapping[str, Any]]) -> tuple[StartFailure, str]:

@@ -10,8 +10,7 @@ from typing import Any
 
 from gateway.kubernetes.configuration import LEAST_CORES_LIMIT, scheduler_cores_limit
 from gateway.request import environments, options, storage
-from gateway.request.options import GIB
-from gateway.site import Backend, HostPathSource, Site
+from gateway.site import GIB, Backend, HostPathSource, Site
 
 OPTIONS = f"""\
 from dask_gateway_server.options import Float, Mapping, Options, String

@@ -37,8 +37,9 @@ from gateway.kubernetes.configuration import (
 from gateway.kubernetes.controller.controller import FacilityKubeController, SystemAccountError
 from gateway.request import environment_variables
 from gateway.request.environments import Environment
-from gateway.request.options import GIB, ClusterRequest
+from gateway.request.options import ClusterRequest
 from gateway.service.backend import FailedCluster
+from gateway.site import GIB
 
 CANARY = "f3b1c0ffee"
 ALICE = ClusterRequest(

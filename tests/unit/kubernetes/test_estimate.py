@@ -3,10 +3,10 @@
 import pytest
 
 from gateway.kubernetes.api import estimate
-from gateway.request.quota import GIB, Amount
-from gateway.site import UserTotal
+from gateway.request.quota import Resources
+from gateway.site import GIB, UserTotal
 
-TOTAL = Amount.of(400, 800 * GIB)
+TOTAL = Resources.of(400, 800 * GIB)
 CONFIG = {"scheduler_cores": 1.0, "scheduler_memory": GIB, "worker_cores": 4.0, "worker_memory": 2 * GIB}
 
 
@@ -29,20 +29,20 @@ def test_running_and_starting_clusters_of_the_user_count():
         cluster("c6", workers=10, username="bob"),
         {**cluster("c7"), "status": {}},
     ]
-    one = Amount.of(1, GIB)
-    assert estimate.held(clusters, "alice") == {"cms.c1": Amount.of(41, 21 * GIB), "cms.c2": one, "cms.c7": one}
+    one = Resources.of(1, GIB)
+    assert estimate.held(clusters, "alice") == {"cms.c1": Resources.of(41, 21 * GIB), "cms.c2": one, "cms.c7": one}
 
 
 @pytest.mark.parametrize(
     ("present", "others", "wanted", "granted"),
     [
-        (0, Amount(), 10, 10),
-        (0, Amount(), 100, 99),
-        (10, Amount.of(350, 0), 20, 12),
-        (10, Amount.of(359, 0), 20, 10),
-        (10, Amount.of(400, 0), 20, 10),
-        (10, Amount.of(400, 0), 5, 5),
-        (0, Amount.of(0, 790 * GIB), 100, 4),
+        (0, Resources(), 10, 10),
+        (0, Resources(), 100, 99),
+        (10, Resources.of(350, 0), 20, 12),
+        (10, Resources.of(359, 0), 20, 10),
+        (10, Resources.of(400, 0), 20, 10),
+        (10, Resources.of(400, 0), 5, 5),
+        (0, Resources.of(0, 790 * GIB), 100, 4),
     ],
 )
 def test_grants(present, others, wanted, granted):

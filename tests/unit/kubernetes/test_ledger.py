@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from gateway.kubernetes.controller.ledger import Entry, Ledger, State, entry_of, quantity
-from gateway.request.quota import Amount
+from gateway.request.quota import Resources
 
-ONE = Amount(1000, 2**30)
+ONE = Resources(1000, 2**30)
 WORKER = Entry("alice", "cms.c1", True, ONE, State.CREATING)
 
 
@@ -49,7 +49,7 @@ def test_quantities(text, number):
 
 @given(millicores=st.integers(1, 10**6))
 def test_cores_survive_the_way_through_kubernetes(millicores):
-    assert Amount.of(float(quantity(f"{millicores}m")), 0) == Amount(millicores, 0)
+    assert Resources.of(float(quantity(f"{millicores}m")), 0) == Resources(millicores, 0)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.kubernetes.controller import reasons
-from gateway.service.termination import End, EndCause, StartFailure
+from gateway.service.termination import EndCause, StartFailure, Termination
 
 
 def scheduler_pod(state=None, **status):
@@ -42,12 +42,12 @@ def scheduler_pod(state=None, **status):
     ],
 )
 def test_schedulers_that_ended_before_they_were_ready(pod, failure, reason):
-    assert reasons.of_end(pod, ran=False) == End(failure, reason)
+    assert reasons.of_end(pod, ran=False) == Termination(failure, reason)
 
 
 def test_schedulers_that_ended_later():
     pod = scheduler_pod({"terminated": {"exitCode": 137, "reason": "OOMKilled"}})
-    killed = End(EndCause.FAILED, "The scheduler ended (OOMKilled, exit code 137).")
+    killed = Termination(EndCause.FAILED, "The scheduler ended (OOMKilled, exit code 137).")
     assert reasons.of_end(pod, ran=True) == killed
     evicted = {"status": {"phase": "Failed", "reason": "Evicted"}}
     assert reasons.of_end(evicted, ran=True).reason == "The scheduler ended (Evicted, exit code unknown)."
@@ -94,7 +94,7 @@ MOUNT = {"type": "Warning", "reason": "FailedMount", "message": "hostPath type c
     ],
 )
 def test_schedulers_that_do_not_start(pod, events, failure, why):
-    assert reasons.of_delay(pod, events, 120) == End(failure, f"The cluster did not start within 120 s: {why}")
+    assert reasons.of_delay(pod, events, 120) == Termination(failure, f"The cluster did not start within 120 s: {why}")
 
 
 def test_reasons_are_one_line_of_bounded_length():

@@ -12,8 +12,8 @@ from gateway.identity.accounts import Account, classify
 from gateway.identity.authenticator import FacilityUser
 from gateway.request import environment_variables, options
 from gateway.request.environments import Environment
-from gateway.request.options import GIB, ClusterRequest
-from gateway.site import Backend
+from gateway.request.options import ClusterRequest
+from gateway.site import GIB, Backend
 
 PROJECT = "/depot/cms/projects/analysis"
 

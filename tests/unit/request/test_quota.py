@@ -5,67 +5,72 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.request import quota
-from gateway.request.quota import GIB, Amount, Claim
+from gateway.request.quota import Claim, Resources
+from gateway.site import GIB
 
-TOTAL = Amount.of(400, 800 * GIB)
-amounts = st.builds(Amount, st.integers(1, 64_000), st.integers(1, 256 * GIB))
+TOTAL = Resources.of(400, 800 * GIB)
+amounts = st.builds(Resources, st.integers(1, 64_000), st.integers(1, 256 * GIB))
 claims = st.lists(st.tuples(amounts, amounts, st.integers(0, 50)), max_size=8).map(
     lambda found: [Claim(f"c{index}", *values) for index, values in enumerate(found)]
 )
 
 
 def test_the_guides_total_is_exact(geddes_site):
-    total = Amount.of_total(geddes_site.kubernetes.user_total)
-    assert total == Amount(400_000, 800 * GIB)
-    tenths = quota.sum_of([Amount.of(0.1, 0)] * 4000)
+    total = Resources.of_total(geddes_site.kubernetes.user_total)
+    assert total == Resources(400_000, 800 * GIB)
+    tenths = quota.sum_of([Resources.of(0.1, 0)] * 4000)
     assert total.covers(tenths)
-    assert not total.covers(tenths + Amount.of(0.001, 0))
+    assert not total.covers(tenths + Resources.of(0.001, 0))
 
 
 @given(claims=claims, room=amounts)
 def test_grants_fit_and_none_is_left_that_would(claims, room):
     grants = quota.granted(room, TOTAL, claims)
     left = room - quota.sum_of(claim.worker * grants[claim.cluster] for claim in claims)
-    assert left.covers(Amount())
+    assert left.covers(Resources())
     for claim in claims:
         assert 0 <= grants[claim.cluster] <= claim.wanted
         assert grants[claim.cluster] == claim.wanted or not left.covers(claim.worker)
 
 
 def test_nothing_is_granted_without_room():
-    claim = Claim("a", Amount(), Amount.of(1, GIB), 5)
-    assert quota.granted(Amount.of(0.5, 100 * GIB), TOTAL, [claim]) == {"a": 0}
-    assert quota.granted(Amount.of(-3, -GIB), TOTAL, [claim]) == {"a": 0}
+    claim = Claim("a", Resources(), Resources.of(1, GIB), 5)
+    assert quota.granted(Resources.of(0.5, 100 * GIB), TOTAL, [claim]) == {"a": 0}
+    assert quota.granted(Resources.of(-3, -GIB), TOTAL, [claim]) == {"a": 0}
 
 
 @given(wanted=st.integers(50, 100), size=st.integers(1, 4))
 def test_clusters_of_a_user_share_alike(wanted, size):
-    worker = Amount.of(size, size * GIB)
+    worker = Resources.of(size, size * GIB)
     room = worker * 30
-    grants = quota.granted(room, TOTAL, [Claim(name, Amount(), worker, wanted) for name in ("a", "b", "c")])
+    grants = quota.granted(room, TOTAL, [Claim(name, Resources(), worker, wanted) for name in ("a", "b", "c")])
     assert grants == {"a": 10, "b": 10, "c": 10}
 
 
 def test_who_holds_less_comes_first():
-    worker = Amount.of(1, GIB)
+    worker = Resources.of(1, GIB)
     claims = [Claim("rich", worker * 100, worker, 100), Claim("poor", worker * 10, worker, 100)]
     assert quota.granted(worker * 50, TOTAL, claims) == {"rich": 0, "poor": 50}
 
 
 def test_the_scarcer_of_cores_and_memory_decides():
     cores, memory = (
-        Claim("cores", Amount(), Amount.of(8, GIB), 99),
-        Claim("memory", Amount(), Amount.of(1, 16 * GIB), 99),
+        Claim("cores", Resources(), Resources.of(8, GIB), 99),
+        Claim("memory", Resources(), Resources.of(1, 16 * GIB), 99),
     )
-    half = Amount.of(200, 400 * GIB)
+    half = Resources.of(200, 400 * GIB)
     grants = quota.granted(half, TOTAL, [cores, memory])
     shares = [(claim.worker * grants[claim.cluster]).share_of(TOTAL) for claim in (cores, memory)]
     assert shares[0] == pytest.approx(shares[1], abs=0.05)
 
 
 def test_a_refusal_says_what_is_held_where():
-    held = {"cms.a1": Amount.of(200, 100 * GIB), "cms.b2": Amount.of(199.5, 50 * GIB), "cms.c3": Amount.of(0.5, GIB)}
-    assert quota.refusal(Amount.of(1, GIB), held, TOTAL) == (
+    held = {
+        "cms.a1": Resources.of(200, 100 * GIB),
+        "cms.b2": Resources.of(199.5, 50 * GIB),
+        "cms.c3": Resources.of(0.5, GIB),
+    }
+    assert quota.refusal(Resources.of(1, GIB), held, TOTAL) == (
         "There is no room for another cluster: its scheduler needs 1 core and 1 GB."
         " You hold 400 cores and 151 GB of 400 cores and 800 GB: cms.a1 (200 cores and 100 GB),"
         " cms.b2 (199.5 cores and 50 GB), cms.c3 (0.5 cores and 1 GB)."

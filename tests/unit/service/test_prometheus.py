@@ -26,12 +26,11 @@ from gateway.identity.authenticator import FacilityUser
 from gateway.kubernetes.__main__ import Api, Controller
 from gateway.kubernetes.api.backend import FacilityKubeBackend
 from gateway.kubernetes.configuration import api_config, controller_config
-from gateway.request.options import GIB
-from gateway.request.quota import Amount
+from gateway.request.quota import Resources
 from gateway.service import metrics, middleware
 from gateway.service.metrics import Measured
 from gateway.service.termination import EndCause, StartFailure
-from gateway.site import Backend
+from gateway.site import GIB, Backend
 from gateway.slurm import queries
 from gateway.slurm.__main__ import SlurmGateway
 from gateway.slurm.backend import FacilitySlurmBackend, FacilitySlurmClusterConfig
@@ -47,7 +46,7 @@ def ends():
     return collections.Counter(
         {
             (sample.name, sample.labels["backend"], sample.labels["cause"]): int(sample.value)
-            for counter in (metrics.START_FAILURES, metrics.ENDS)
+            for counter in (metrics.START_FAILURES, metrics.CLUSTERS_ENDED)
             for family in counter.collect()
             for sample in family.samples
             if sample.name.endswith("_total")
@@ -60,7 +59,7 @@ def counted(backend, *causes):
     """Exactly these ends are counted meanwhile, each once."""
     before = ends()
     yield
-    names = {StartFailure: "dask_gateway_start_failures_total", EndCause: "dask_gateway_ends_total"}
+    names = {StartFailure: "dask_gateway_start_failures_total", EndCause: "dask_gateway_clusters_ended_total"}
     assert dict(ends() - before) == {(names[type(cause)], backend.value, cause.value): 1 for cause in causes}
 
 
@@ -69,7 +68,7 @@ def test_all_causes_begin_at_zero():
     for cause in StartFailure:
         assert ("dask_gateway_start_failures_total", "slurm", cause.value) in ends()
     for cause in EndCause:
-        assert ("dask_gateway_ends_total", "slurm", cause.value) in ends()
+        assert ("dask_gateway_clusters_ended_total", "slurm", cause.value) in ends()
 
 
 class TestKubernetes:
@@ -171,7 +170,7 @@ class TestKubernetes:
 
     def test_the_total_is_refused_by_the_api_server_too(self, testbed_site, monkeypatch):
         backend = FacilityKubeBackend(config=api_config(testbed_site), site=testbed_site)
-        total = Amount.of_total(testbed_site.kubernetes.user_total)
+        total = Resources.of_total(testbed_site.kubernetes.user_total)
         monkeypatch.setattr(backend, "_held_of_total", lambda _: ({"cms.c1": total}, total))
         config = SimpleNamespace(to_dict=lambda: {"scheduler_cores": 1, "scheduler_memory": GIB})
         user = FacilityUser(User("alice"), classify("alice", testbed_site.identity.classes), ALICE.account)

@@ -21,8 +21,8 @@ from gateway.errors import Refusal
 from gateway.identity.accounts import Account, classify
 from gateway.identity.authenticator import FacilityUser
 from gateway.request.environments import Environment
-from gateway.request.options import GIB, ClusterRequest
-from gateway.site import UserTotal
+from gateway.request.options import ClusterRequest
+from gateway.site import GIB, UserTotal
 from gateway.slurm import backend as slurm_backend
 from gateway.slurm import jobs, launcher_client, records
 from gateway.slurm.__main__ import SlurmGateway, main
