@@ -344,6 +344,10 @@ class KubernetesGateway(Gateway):
     host_aliases: dict[HostName, IpAddress] = {}
     """Host names that the namespace's pods resolve to fixed addresses (``hostAliases``)."""
 
+    def total_of(self, user_class: str | None) -> UserTotal:
+        """Return the total of the users of a class; that of all users for None and for a class without its own."""
+        return self.user_total_by_class.get(user_class or "", self.user_total)
+
 
 SlurmWord = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,&|:*()\[\]-]*$")]
 """Of sbatch: the name of a partition, reservation or QOS, or an expression of features of nodes."""
