@@ -1,1 +1,1 @@
-"""The gateway on Kubernetes."""
+"""The gateway on Kubernetes: its API server (``api``), its controller (``controller``), and the modules of both."""

@@ -1,4 +1,4 @@
-"""``python -m gateway.kubernetes api`` and ``python -m gateway.kubernetes controller``, configured by the site."""
+"""Start one process of the Kubernetes gateway (``python -m gateway.kubernetes api`` or ``controller``)."""
 
 import argparse
 import signal
@@ -9,29 +9,30 @@ from typing import Any
 from dask_gateway_server.app import DaskGateway
 
 from gateway import settings
-from gateway.kubernetes.configuration import api_config, controller_config
+from gateway.kubernetes.api.configuration import api_config
+from gateway.kubernetes.controller.configuration import controller_config
 from gateway.kubernetes.controller.controller import FacilityKubeController
 from gateway.service.metrics import Measured
 from gateway.site import Backend, SiteError
 
 
 class Api(Measured, DaskGateway):  # type: ignore[misc] # upstream has no types
-    """Upstream's API server, configured by the site instead of by a file of Python."""
+    """Upstream's API server, configured by the site instead of a Python file."""
 
     kind = Backend.KUBERNETES
 
     def load_config_file(self, *_args: object, **_kwargs: object) -> None:
-        """Take the configuration that the site makes."""
+        """Apply the configuration that follows from the site."""
         self.update_config(api_config(settings.current_site()))
 
 
 class Controller(Measured, FacilityKubeController):
-    """The controller, configured by the site instead of by a file of Python."""
+    """The controller, configured by the site instead of a Python file."""
 
     kind = Backend.KUBERNETES
 
     def load_config_file(self, *_args: object, **_kwargs: object) -> None:
-        """Take the configuration that the site makes."""
+        """Apply the configuration that follows from the site."""
         self.update_config(controller_config(settings.current_site()))
 
 
@@ -39,12 +40,12 @@ COMMANDS: dict[str, Any] = {"api": Api, "controller": Controller}
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run a part of the gateway until SIGTERM."""
+    """Run one process of the gateway until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m gateway.kubernetes", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
     command = parser.parse_args(arguments).command
-    # Until the event loop has its own handlers: process 1 of a container, which this is outside of our pods, would not
-    # hear it at all.
+    # Serves until the event loop has its own handlers. Process 1 of a container, which this process is outside of our
+    # pods, ignores a signal without a handler.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         settings.current_site()

@@ -12,15 +12,19 @@ from kubernetes_asyncio.client.rest import ApiException
 NOT_FOUND = 404
 CONFLICT = 409
 GONE = 410
+UNAVAILABLE = 503
 READ_BUFFER_BYTES = 2**21
 """More than the largest event of a watch; kubernetes_asyncio's value."""
 FAULTS = (ApiException, ClientError, TimeoutError)
-"""What a question to Kubernetes may end with."""
+"""Errors that a Kubernetes API call can raise."""
 
 
 @contextlib.contextmanager
 def accepting(status: int) -> Iterator[None]:
-    """Take an answer of that status for done: what was to be deleted is gone, what was to be made is there."""
+    """Treat an answer of that status as success.
+
+    404 (:data:`NOT_FOUND`) to a deletion: the object is gone. 409 (:data:`CONFLICT`) to a creation: the object exists.
+    """
     try:
         yield
     except ApiException as error:
@@ -29,7 +33,7 @@ def accepting(status: int) -> Iterator[None]:
 
 
 async def open_client() -> client.ApiClient:
-    """A client with the pod's service account, or with the kubeconfig's current context outside of a pod."""
+    """Return a client with the pod's service account, or, outside of a pod, with the kubeconfig's current context."""
     try:
         config.load_incluster_config()
     except config.ConfigException:
@@ -40,9 +44,10 @@ async def open_client() -> client.ApiClient:
 
 
 def _leave_environment_alone(api_client: client.ApiClient) -> None:
-    """Not look for ~/.netrc and a proxy's variables in two threads at each request (not reported upstream).
+    """Replace the session by one that ignores ~/.netrc and a proxy's variables.
 
-    A kubeconfig names its credentials and its proxy itself.
+    kubernetes_asyncio's session looks for both in two threads at each request (not reported upstream). A kubeconfig
+    names its credentials and its proxy itself.
     """
     session = api_client.rest_client.pool_manager
     api_client.rest_client.pool_manager = ClientSession(connector=session.connector, read_bufsize=READ_BUFFER_BYTES)
@@ -50,20 +55,20 @@ def _leave_environment_alone(api_client: client.ApiClient) -> None:
 
 
 def reason_in(error: ApiException) -> str | None:
-    """Kubernetes' word for an error, for example ``AlreadyExists``."""
+    """Return the reason of an error as Kubernetes names it, for example ``AlreadyExists``."""
     reason: str | None = _status_of(error).get("reason")
     return reason
 
 
 def message_of(error: Exception) -> str:
-    """What Kubernetes says of an error, or what has kept it from answering, in a line for a log."""
+    """Return one line for a log: the message of Kubernetes' Status, or the error when Kubernetes did not answer."""
     if not isinstance(error, ApiException):
         return repr(error)
     return str(_status_of(error).get("message", f"{error.status} {error.reason}"))
 
 
 def _status_of(error: ApiException) -> Mapping[str, Any]:
-    """The object with which Kubernetes answers an error; empty when something else has answered."""
+    """Return the Status object in an error's body; an empty one if something other than Kubernetes answered."""
     try:
         status = json.loads(error.body or "")
     except ValueError:

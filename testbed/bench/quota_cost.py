@@ -9,10 +9,11 @@ from dask_gateway_server.backends.kubernetes.backend import KubeClusterConfig
 from gateway.identity.accounts import Account
 from gateway.kubernetes import names
 from gateway.kubernetes.api import estimate
-from gateway.kubernetes.configuration import cluster_config, controller_config
-from gateway.kubernetes.controller.controller import FacilityKubeController
-from gateway.kubernetes.controller.ledger import Entry, State
+from gateway.kubernetes.controller.ledger import Entry, Ledger, State
+from gateway.kubernetes.controller.user_totals import UserTotals
+from gateway.kubernetes.controller.waiting import WaitingClusters
 from gateway.kubernetes.informers import PatientInformer
+from gateway.kubernetes.pods import cluster_config
 from gateway.request import quota
 from gateway.request.environments import Environment
 from gateway.request.options import ClusterRequest
@@ -43,17 +44,16 @@ def of_create(site: Site, repetitions: int) -> list[float]:
 
 def of_scale(site: Site, repetitions: int) -> list[float]:
     """Seconds in which the controller shares out room for many workers, beside the user's other clusters."""
-    controller = FacilityKubeController(config=controller_config(site))
-    clusters = PatientInformer()
+    clusters, ledger = PatientInformer(), Ledger()
     clusters.cache = {}
-    controller.informers = {"cluster": clusters}
+    totals = UserTotals(site.kubernetes, ledger, WaitingClusters(), clusters)
     for number in range(CLUSTERS_OF_USER):
         for pod in range(WORKERS_OF_CLUSTER):
-            controller.ledger.saw(f"pod-{number}-{pod}", _worker(f"c{number}"))
+            ledger.saw(f"pod-{number}-{pod}", _worker(f"c{number}"))
     cluster = _cluster(site, "more", USERS[0])
 
     def check() -> None:
-        assert controller._grant(cluster, WANTED) == WANTED
+        assert totals.grant_workers(cluster, WANTED) == WANTED
 
     return [_seconds(check) for _ in range(repetitions)]
 

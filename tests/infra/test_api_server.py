@@ -6,10 +6,11 @@ import secrets
 import pytest
 from dask_gateway_server.backends.kubernetes.backend import KubeClusterConfig
 from dask_gateway_server.utils import FrozenAttrDict
-from gateway.kubernetes.controller.controller import FacilityKubeController
 
 from gateway.identity.accounts import Account
-from gateway.kubernetes.configuration import cluster_config, controller_config
+from gateway.kubernetes.controller.configuration import controller_config
+from gateway.kubernetes.controller.controller import FacilityKubeController
+from gateway.kubernetes.pods import cluster_config
 from gateway.request.environments import Environment
 from gateway.request.options import ClusterRequest
 from testbed import cluster, process, stack

@@ -1,1 +1,1 @@
-"""The API server of the Kubernetes gateway: it reads and writes DaskClusters, and makes no pods."""
+"""The API server of the Kubernetes gateway: it reads and writes DaskClusters, and creates no pods."""

@@ -1,8 +1,7 @@
-"""The backend inside the API server: upstream's, with checked requests, in its own namespace only."""
+"""The back end inside the API server: upstream's for one namespace, with checked requests."""
 
 import asyncio
 import re
-from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -22,11 +21,11 @@ from gateway.errors import Refusal
 from gateway.identity import accounts, directory, pool
 from gateway.identity.accounts import Account
 from gateway.identity.authenticator import FacilityUser
-from gateway.kubernetes import connection, names
+from gateway.kubernetes import connection, dask_clusters, names, pods, variables_secret
 from gateway.kubernetes.api import estimate, listing
 from gateway.kubernetes.api.pool_holders import ConfigMapHolders
-from gateway.kubernetes.configuration import cluster_config, secret_content
 from gateway.kubernetes.connection import FAULTS, NOT_FOUND
+from gateway.kubernetes.dask_clusters import GROUP, PLURAL
 from gateway.kubernetes.informers import cluster_informer
 from gateway.request import quota
 from gateway.request.options import ClusterRequest
@@ -34,28 +33,26 @@ from gateway.service import scheduler_reports
 from gateway.service.backend import FacilityBackend
 from gateway.site import AccountSource, Backend
 
-GROUP = "gateway.dask.org"
-PLURAL = "daskclusters"
 CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-"""What may be the name of a cluster, without the namespace (a label of RFC 1123)."""
+"""A valid name of a cluster, without the namespace (a label of RFC 1123)."""
 PREFLIGHT_SECONDS = 8.0
-"""How long an answer to a new cluster waits for what its scheduler's pod finds. The client would wait anyway; a cluster
-that fails later tells its reason when the client asks whether it has started."""
+"""How long the answer to a new cluster waits for the scheduler pod's preflight. The client would wait anyway. If a
+cluster fails later, the client reads the reason when it polls the cluster."""
 
 
 class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] # upstream has no types
-    """Upstream's backend with a namespaced informer, so that Roles in the namespace are all that it needs."""
+    """Upstream's back end with a namespaced informer, so that Roles in the namespace suffice."""
 
     kind = Backend.KUBERNETES
     namespace = Unicode(help="The namespace of all clusters.", config=True)
 
     async def setup(self, app: web.Application) -> None:
-        """Connect to Kubernetes and start to follow the clusters.
+        """Connect to Kubernetes and start the informer of clusters.
 
         Upstream's own method can't be reused: it starts a cluster-wide informer (dask/dask-gateway#661).
         """
         self.setup_requests(app)
-        app.on_shutdown.append(self._end_waiting)
+        app.on_shutdown.append(self.answer_waiting_clients)
         await UpstreamBackend.setup(self, app)
         self.api_client = await connection.open_client()
         self.core_client = client.CoreV1Api(api_client=self.api_client)
@@ -71,30 +68,33 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         self.queue = WorkQueue()
         self.informer = cluster_informer(self, on_update=self.on_cluster_event, on_delete=self.on_cluster_event)
         await self.informer.start()
-        # Upstream's loop does it one by one, and meanwhile a new replica would list a part of them only.
+        # All at once: upstream's loop does it one by one, and a new replica would list only some of them meanwhile.
         await asyncio.gather(*map(self.sync_cluster, list(self.informer.cache)), return_exceptions=True)
         self.sync_task = asyncio.ensure_future(self.sync_clusters_loop())
 
     def setup_requests(self, app: web.Application) -> None:
-        """See :meth:`FacilityBackend.setup_requests`; take schedulers' starts, and list clusters quickly."""
+        """Do what :meth:`FacilityBackend.setup_requests` does; accept start reports, and list clusters quickly."""
         super().setup_requests(app)
-        app.middlewares.append(listing.written_once)
+        app.middlewares.append(listing.serialized_once)
         scheduler_reports.take_starts(app, self.note_start)
 
-    async def _end_waiting(self, _: web.Application) -> None:
-        """Answer clients that wait for a cluster to start: they ask again, and reach another replica."""
+    async def answer_waiting_clients(self, _: web.Application) -> None:
+        """Answer clients that wait for a cluster to start, at shutdown: they poll again, and reach another replica."""
         for waiter in self.cluster_waiters.values():
             waiter.set()
 
     async def get_cluster(self, cluster_name: str, wait: bool = False) -> Cluster | None:
-        """See :meth:`FacilityBackend.get_cluster`; clusters that another replica has made or seen start included."""
+        """Return a cluster as :meth:`FacilityBackend.get_cluster` does.
+
+        That includes clusters that another replica has created or seen start a moment ago.
+        """
         known = self.clusters.get(cluster_name)
         if (known is None or known.status is ClusterStatus.PENDING) and not await self._catch_up(cluster_name):
             return None
         return await super().get_cluster(cluster_name, wait=wait)
 
     async def _catch_up(self, name: str) -> bool:
-        """Have the latest of a cluster, of which the informer brings news late; returns whether there is one."""
+        """Read a cluster from Kubernetes, because the informer's events are late; return whether it exists."""
         namespace, _, short = name.partition(".")
         if namespace != self.namespace or not CLUSTER_NAME.fullmatch(short):
             return False
@@ -108,12 +108,15 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
                 self.informer.handle(before, "DELETED")
                 await self.sync_cluster(name)
         except FAULTS as error:
-            self.log.warning("Kubernetes does not tell about cluster %s: %s", name, connection.message_of(error))
+            self.log.warning("Cluster %s can't be read from Kubernetes: %s", name, connection.message_of(error))
             return name in self.clusters
         return latest is not None
 
     async def _read(self, short: str) -> dict[str, Any] | None:
-        """The object of a cluster of this gateway, if there is one. Raises ``ApiException``, ``ClientError``."""
+        """Return the DaskCluster of this gateway with a name, or None.
+
+        Raises ``ApiException`` and the other :data:`FAULTS`.
+        """
         try:
             found: dict[str, Any] = await self.custom_client.get_namespaced_custom_object(
                 GROUP, self.crd_version, self.namespace, PLURAL, short
@@ -126,48 +129,49 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         return found if is_ours else None
 
     async def stop_cluster(self, cluster_name: str, failed: bool = False) -> None:
-        """Stop a cluster. Raises :class:`Refusal` for one that upstream takes for failed.
+        """Stop a cluster. Raises :class:`Refusal` for a cluster that upstream takes for failed.
 
-        Upstream stops clusters whose scheduler an API server does not reach, which is a fault of the API server's place
-        as often as of the scheduler. Whether a scheduler lives is for the controller to say.
+        Upstream stops a cluster when an API server can't reach its scheduler. The API server's node or network causes
+        that as often as the scheduler. The controller decides whether a scheduler lives.
         """
         if failed:
-            raise Refusal(f"The scheduler of cluster {cluster_name} does not answer now; try again.")
+            raise Refusal(f"The scheduler of cluster {cluster_name} does not answer now: try again.")
         await super().stop_cluster(cluster_name)
 
     async def note_client(self, name: str) -> None:
-        """Note that a client is connected to a cluster, for the controller."""
-        await self._note(name, {names.LAST_CLIENT: k8s_timestamp()})
+        """Note in the DaskCluster, for the controller, that a client is connected."""
+        await self._note(name, {dask_clusters.LAST_CLIENT: k8s_timestamp()})
 
     async def note_start(self, name: str, address: str | None) -> None:
-        """Note that a cluster's scheduler listens, and where if that is known, for the controller."""
-        where = {} if address is None else {names.ADDRESS: address}
-        await self._note(name, {names.STARTED: k8s_timestamp(), **where})
+        """Note in the DaskCluster, for the controller, that the scheduler listens, and its IP address if known."""
+        where = {} if address is None else {dask_clusters.ADDRESS: address}
+        await self._note(name, {dask_clusters.STARTED: k8s_timestamp(), **where})
 
     async def _note(self, name: str, noted: Mapping[str, str]) -> None:
-        """Note something in a cluster's spec."""
+        """Store values in a DaskCluster's spec."""
         namespace, _, short = name.partition(".")
         change = [{"op": "add", "path": f"/spec/{field}", "value": value} for field, value in noted.items()]
-        # Gone when an administrator has deleted it, and its scheduler still runs.
+        # An administrator may have deleted the DaskCluster while its scheduler still runs.
         with connection.accepting(NOT_FOUND):
             await self.custom_client.patch_namespaced_custom_object(
                 GROUP, self.crd_version, namespace, PLURAL, short, change
             )
 
     def cluster_config(self, request: ClusterRequest) -> dict[str, Any]:
-        """See :func:`gateway.kubernetes.configuration.cluster_config`."""
-        return cluster_config(self.site, request)
+        """Return the traits of a cluster's pods: see :func:`gateway.kubernetes.pods.cluster_config`."""
+        return pods.cluster_config(self.site, request)
 
     async def account_of(self, user: FacilityUser, env: dict[str, object]) -> Account:
-        """The account under which the user's cluster runs. Raises :class:`Refusal`."""
+        """Return the account under which the user's cluster runs. Raises :class:`Refusal`."""
         if user.user_class.account is not AccountSource.POOL:
             return await super().account_of(user, env)
         return await pool.claimed_account(env, user.user_class.label, self.site.identity, self.directory)
 
     async def start_cluster(self, user: FacilityUser, cluster_options: Any) -> str:
-        """Make a cluster; returns its name when its scheduler's pod has found the environment good.
+        """Create a cluster; return its name once the scheduler pod's preflight has passed.
 
-        Raises :class:`Refusal`; nothing is left then.
+        It waits for the preflight no longer than :data:`PREFLIGHT_SECONDS`. Raises :class:`Refusal`, and leaves no
+        object behind then.
         """
         prepared = await self.prepare(user, cluster_options)
         self._check_room(user, prepared)
@@ -191,9 +195,9 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         return name
 
     def advice_of_scaling(self, cluster_name: str, wanted: int) -> str | None:
-        """What the user is told whose total leaves no room for so many workers of a cluster; None if it does.
+        """Return a warning for the user if the total has no room for so many workers of a cluster, else None.
 
-        The wish is the scheduler's and stays: the controller fulfils it when the user frees room.
+        The scheduler still requests all of them: the controller creates the missing ones when the user frees room.
         """
         cluster = self.informer.get(cluster_name)
         if cluster is None:
@@ -203,40 +207,26 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         return quota.trimmed(wanted, grant, held, total) if grant < wanted else None
 
     def _held_of_total(self, username: str) -> tuple[dict[str, quota.Resources], quota.Resources]:
-        """What the user's clusters hold, and what they may hold together."""
+        """Return what each of the user's clusters holds, and the user's total."""
         user_class = accounts.classify(username, self.site.identity.classes)
-        total = quota.Resources.of_total(estimate.total_of(self.site.kubernetes, user_class.name))
+        total = quota.Resources.of_total(self.site.kubernetes.total_of(user_class.name))
         return estimate.held(self.informer.cache.values(), username), total
 
     async def _store_variables(self, cluster: Mapping[str, Any], request: ClusterRequest) -> None:
-        """Put the user's variables into a Secret that goes with the cluster. The scheduler's pod waits for it.
+        """Create the Secret with the user's variables, for which the scheduler pod waits.
 
-        Raises :class:`Refusal`.
+        Raises :class:`Refusal` when the user has stopped the cluster meanwhile.
         """
         name = cluster["metadata"]["name"]
-        secret = {
-            "metadata": {
-                "name": names.variables_name(name),
-                "labels": self.get_labels(name, "variables"),
-                "ownerReferences": [
-                    {
-                        "apiVersion": cluster["apiVersion"],
-                        "kind": cluster["kind"],
-                        "name": name,
-                        "uid": cluster["metadata"]["uid"],
-                    }
-                ],
-            },
-            "data": {key: b64encode(content).decode() for key, content in secret_content(request).items()},
-        }
+        secret = variables_secret.secret(cluster, self.get_labels(name, "variables"), request)
         await self.core_client.create_namespaced_secret(self.namespace, secret)
         now = await self._read(name)
-        # The controller may have looked for the Secret of a stopped cluster before there was one.
-        if now is None or not now["spec"].get("active", True):
-            raise Refusal(f"The cluster {name} was stopped while it was started.")
+        # The controller deletes the Secret of a stopped cluster: it may have tried that before the Secret existed.
+        if now is None or not dask_clusters.is_active(now):
+            raise Refusal(f"The cluster {name} was stopped while it started.")
 
     async def _await_preflight(self, name: str) -> None:
-        """Wait until the scheduler's pod has checked the environment. Raises :class:`Refusal` with what it found."""
+        """Wait for the scheduler pod's preflight. Raises :class:`Refusal` with the reason why the cluster failed."""
         waiter = self.cluster_waiters[name]
         try:
             await asyncio.wait_for(waiter, PREFLIGHT_SECONDS)
@@ -247,14 +237,14 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
             raise Refusal(reason)
 
     async def _delete(self, name: str) -> None:
-        """Delete a cluster with all that belongs to it."""
+        """Delete a DaskCluster; Kubernetes deletes the objects that it owns."""
         namespace, _, short = name.partition(".")
         self.log.info("Deleting cluster %s", name)
         with connection.accepting(NOT_FOUND):
             await self.custom_client.delete_namespaced_custom_object(GROUP, self.crd_version, namespace, PLURAL, short)
 
     def reason_of(self, name: str) -> str | None:
-        """Why a cluster failed, as the controller noted it."""
+        """Return why a cluster failed, as the controller noted it in the status."""
         status: Mapping[str, Any] = (self.informer.get(name) or {}).get("status", {})
         return status.get("reason")
 

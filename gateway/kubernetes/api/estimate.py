@@ -1,47 +1,42 @@
-"""What a user's clusters hold, as their objects tell it to the API server. Pure.
+"""Estimate what a user's clusters hold, by the DaskClusters that the API server sees. Pure.
 
-The controller, which sees the pods, decides; the API server only says early what will come of a request.
+The controller, which sees the pods, decides. The API server only tells the user early how a request will end.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gateway.kubernetes.dask_clusters import ENDED_PHASES, is_active, key_of
 from gateway.request.quota import Resources, fitting, sum_of
-from gateway.site import KubernetesGateway, UserTotal
-
-OVER = ("Stopped", "Failed")
-"""Phases of clusters that are over."""
-
-
-def total_of(gateway: KubernetesGateway, user_class: str | None) -> UserTotal:
-    """What users of a class may hold."""
-    return gateway.user_total_by_class.get(user_class or "", gateway.user_total)
 
 
 def held(clusters: Iterable[Mapping[str, Any]], username: str) -> dict[str, Resources]:
-    """Cluster (``NAMESPACE.NAME``) -> what it holds, of the user's clusters that are not over and not told to end."""
+    """Return what a user's clusters hold: key of the cluster (``NAMESPACE.NAME``) -> its resources.
+
+    Clusters that have ended, or that were told to stop, hold nothing.
+    """
     return {
-        f"{cluster['metadata']['namespace']}.{cluster['metadata']['name']}": amount_of(cluster)
+        key_of(cluster): resources_of(cluster)
         for cluster in clusters
         if cluster["spec"]["username"] == username
-        and cluster["spec"].get("active", True)
-        and cluster.get("status", {}).get("phase") not in OVER
+        and is_active(cluster)
+        and cluster.get("status", {}).get("phase") not in ENDED_PHASES
     }
 
 
-def amount_of(cluster: Mapping[str, Any]) -> Resources:
-    """What a cluster holds: its scheduler, and as many workers as the controller has granted."""
+def resources_of(cluster: Mapping[str, Any]) -> Resources:
+    """Return the resources of a cluster's scheduler and of the workers that the controller has granted."""
     config = cluster["spec"]["config"]
     return Resources.of_role(config, "scheduler") + Resources.of_role(config, "worker") * workers_of(cluster)
 
 
 def workers_of(cluster: Mapping[str, Any]) -> int:
-    """How many workers the controller has granted."""
+    """Return the number of workers that the controller has granted."""
     return int(cluster.get("status", {}).get("workers", 0))
 
 
 def grant(cluster: Mapping[str, Any], wanted: int, all_held: Mapping[str, Resources], total: Resources) -> int:
-    """How many of the wanted workers the cluster may have, those that it has included."""
+    """Return how many of the requested workers a cluster may have, including those that it has."""
     worker, present = Resources.of_role(cluster["spec"]["config"], "worker"), workers_of(cluster)
     more = fitting(total - sum_of(all_held.values()), worker, max(0, wanted - present))
     return min(wanted, present + more)

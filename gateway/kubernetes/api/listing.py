@@ -1,4 +1,4 @@
-"""The list of a user's clusters, in which each is written as JSON once, not anew for each request."""
+"""The list of a user's clusters, with each cluster serialized once instead of at each request."""
 
 import json
 from weakref import WeakKeyDictionary
@@ -10,14 +10,14 @@ from dask_gateway_server.models import Cluster, ClusterStatus
 from gateway.service.middleware import Handler
 
 _texts: WeakKeyDictionary[Cluster, str] = WeakKeyDictionary()
-"""Cluster -> its entry in a list. Upstream's back end makes another object of a cluster that has changed."""
+"""Cluster -> its JSON in a list. Upstream's back end creates a new object for a cluster that has changed."""
 
 
 @web.middleware
-async def written_once(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer instead of upstream's route for the list, with the same text.
+async def serialized_once(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer in place of upstream's route for the list, with the same text.
 
-    Upstream's writes all clusters for each request, which costs more than the rest of it (not reported).
+    Upstream's route serializes all clusters at each request, which costs more than the rest of it (not reported).
     """
     is_list = request.match_info.handler is routes.list_clusters
     return await (_list_clusters if is_list else handler)(request)
@@ -31,7 +31,7 @@ async def _list_clusters(request: web.Request) -> web.Response:
 
 
 def _statuses(wanted: str | None) -> list[ClusterStatus] | None:
-    """Those that a request asks for; raises ``HTTPUnprocessableEntity``."""
+    """Return the statuses of a request's query. Raises ``HTTPUnprocessableEntity`` for an unknown one."""
     if wanted is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Who holds which account of the pool: a ConfigMap, which API servers change one after the other."""
+"""The holders of pool accounts, in a ConfigMap that all replicas of the API server change."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from gateway.kubernetes.connection import CONFLICT
 
 ATTEMPTS = 8
 PAUSE_SECONDS = 0.05
-"""Between attempts, each time longer."""
+"""Pause after the first attempt; it doubles with each attempt."""
 
 
 class ConfigMapHolders:
@@ -21,23 +21,27 @@ class ConfigMapHolders:
         self._client, self._name, self._namespace = core_client, name, namespace
 
     async def hold(self, uid: int, username: str) -> None:
-        """Give the account to the user. Raises :class:`Refusal`; ``ApiException`` when Kubernetes can't be asked."""
+        """Give a pool account to a user.
+
+        Raises :class:`Refusal` when another user holds the account, the user holds another account, or too many users
+        get one at the same time; ``ApiException`` when Kubernetes refuses the request.
+        """
         for attempt in range(ATTEMPTS):
             found = await self._client.read_namespaced_config_map(self._name, self._namespace)
             holders = {int(number): name for number, name in (found.data or {}).items()}
             if not pool.is_new(uid, username, holders):
                 return
             try:
-                await self._note(uid, username, found.metadata.resource_version)
+                await self._add(uid, username, found.metadata.resource_version)
                 return
             except ApiException as error:
                 if error.status != CONFLICT:
                     raise
             await asyncio.sleep(PAUSE_SECONDS * 2**attempt)
-        raise Refusal("Many users got their account at this moment; try again.")
+        raise Refusal("Many users get their account at the same time: try again.")
 
-    async def _note(self, uid: int, username: str, version: str) -> None:
-        """Add a holder, unless the ConfigMap has changed since that version was read."""
+    async def _add(self, uid: int, username: str, version: str) -> None:
+        """Add a holder. Raises ``ApiException`` 409 when the ConfigMap has changed since that version was read."""
         change = {"metadata": {"resourceVersion": version}, "data": {str(uid): username}}
         await self._client.patch_namespaced_config_map(
             self._name, self._namespace, change, _content_type="application/merge-patch+json"

@@ -1,1 +1,1 @@
-"""The controller of the Kubernetes gateway: it makes pods and routes from DaskClusters, and ends them."""
+"""The controller of the Kubernetes gateway: it creates the pods and routes of DaskClusters, and ends clusters."""

@@ -1,4 +1,4 @@
-"""Where a cluster's Service leads: to its scheduler's pod, by an EndpointSlice of ours. Pure."""
+"""The EndpointSlice that routes a cluster's Service to its scheduler pod. Pure."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -7,17 +7,17 @@ from typing import Any
 from gateway.kubernetes import names
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
-"""By it Kubernetes and proxies find the EndpointSlices of a Service."""
+"""Kubernetes and proxies find the EndpointSlices of a Service by this label."""
 MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
-"""Kubernetes' own controllers leave alone what others manage."""
+"""Kubernetes' own controllers leave an EndpointSlice alone that another manager has labelled."""
 PORTS = {"scheduler": names.SCHEDULER_PORT, "dashboard": names.DASHBOARD_PORT, "api": names.SCHEDULER_API_PORT}
-"""Those of upstream's Service, by its names."""
+"""The ports of upstream's Service, by their names there."""
 
 
 def endpoint_slice(
     service: str, labels: Mapping[str, str], address: str, scheduler: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The EndpointSlice that leads a Service to the IP address of a scheduler's pod, with which it goes."""
+    """Return the EndpointSlice from a Service to the IP address of a scheduler pod, which owns it."""
     managed_by = {SERVICE_NAME_LABEL: service, MANAGED_BY_LABEL: labels["app.kubernetes.io/name"]}
     return {
         "apiVersion": "discovery.k8s.io/v1",
@@ -30,5 +30,5 @@ def endpoint_slice(
 
 
 def owner(pod: Mapping[str, Any]) -> dict[str, str]:
-    """The owner reference of what goes with a pod."""
+    """Return an owner reference to a pod: Kubernetes deletes the owned object with the pod."""
     return {"apiVersion": "v1", "kind": "Pod", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}

@@ -1,12 +1,13 @@
-"""One at a time: a Lease of Kubernetes that a process holds while it works.
+"""A Lease of Kubernetes that a process holds while it works, so that only one controller works at a time.
 
-A Deployment alone does not see to that: when a pod is deleted or evicted, or its node is lost, its successor starts
-while it still runs.
+A Deployment does not guarantee that: after a pod is deleted or evicted, or its node is lost, Kubernetes starts another
+pod while the first one may still run.
 """
 
 import asyncio
 import functools
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -16,20 +17,21 @@ from kubernetes_asyncio import client
 from gateway.kubernetes.connection import FAULTS, message_of
 
 LEASE_SECONDS = 40
-"""Without news of its holder for so long, others take it; as long as the lease of a node (the kubelet's
+"""Other processes take a Lease that has not been renewed for so long; as long as a node's Lease (the kubelet's
 ``nodeLeaseDurationSeconds``)."""
 GIVE_UP_SECONDS = 30.0
-"""A holder that could not renew it for so long ends, a pause and a question later at most: before others begin."""
+"""A holder that could not renew for so long ends, at most a pause and a request later: before the Lease expires for
+others."""
 RENEWAL_SECONDS = 15.0
-"""Between renewals; one that fails can be tried seven times more before its holder gives up."""
+"""Time between renewals; the holder can retry a failed one seven times before it gives up."""
 PAUSE_SECONDS = 2.0
-"""Between looks, and after a renewal that failed."""
-ASKING_SECONDS = 2.0
-"""How long Kubernetes may take to answer."""
+"""Time between polls, and between a failed renewal and its retry."""
+REQUEST_SECONDS = 2.0
+"""Timeout of a request to Kubernetes."""
 
 
 class Lease:
-    """A Lease object that exists, and who we are for it."""
+    """A Lease object, which exists already, as one process acquires and renews it."""
 
     def __init__(
         self,
@@ -39,44 +41,65 @@ class Lease:
         holder: str,
         log: logging.Logger,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """``holder`` is a name that no two running processes have, but that a restarted one has again."""
+        """``holder`` names this process: no two running processes share it, and a restarted process has it again."""
         self._client, self._name, self._namespace, self._holder = coordination_client, name, namespace, holder
-        self._log, self._clock = log, clock
+        self._log, self._clock, self._sleep = log, clock, sleep
         self._version, self._changed = "", 0.0
         self._found: str | None = None
-        """Who held it when we last saw it."""
+        """The holder at the last read or write."""
 
     async def acquire(self) -> None:
-        """Wait until it is ours: free, given up, or not renewed for its time as this process' clock counts it."""
-        while True:
-            if await self._tried(self._take):
-                return
-            await asyncio.sleep(PAUSE_SECONDS)
+        """Wait until this process holds the Lease.
+
+        It takes the Lease when it is free, released, or not renewed for :data:`LEASE_SECONDS` by this process' clock.
+        """
+        while not await self.try_acquire():
+            await self._sleep(PAUSE_SECONDS)
+
+    async def try_acquire(self) -> bool:
+        """Take the Lease if it is free or expired; return whether this process holds it now."""
+        return await self._attempt(self._take)
+
+    async def try_renew(self) -> bool:
+        """Read the Lease, and renew it if this process holds it; return whether it was renewed."""
+        return await self._attempt(functools.partial(self._replace, self._holder))
 
     async def keep(self) -> None:
-        """Renew it; returns when somebody else has it, or may have it soon."""
+        """Renew the Lease until another process holds it, or may hold it soon."""
         renewed, is_known = self._clock(), True
         while self._found == self._holder and self._clock() - renewed < GIVE_UP_SECONDS:
-            await asyncio.sleep(RENEWAL_SECONDS if is_known else PAUSE_SECONDS)
+            await self._sleep(RENEWAL_SECONDS if is_known else PAUSE_SECONDS)
             asked = self._clock()
-            # Nobody's change is overwritten without a look, and without a change there is nothing to look at.
-            renew = self._write if is_known else self._replace
-            is_known = await self._tried(functools.partial(renew, self._holder))
+            # A write without a read is safe: Kubernetes refuses it if the Lease has changed. Then a read is needed.
+            if is_known:
+                is_known = await self._attempt(functools.partial(self._write, self._holder))
+            else:
+                is_known = await self.try_renew()
             if is_known:
                 renewed = asked
 
-    async def release(self) -> None:
-        """Leave it to the next one. Best effort: without it, the next one waits for its time to pass."""
-        await self._tried(lambda: self._replace(None))
+    async def keep_or_exit(self, exit_process: Callable[[int], object] = os._exit) -> None:
+        """Renew the Lease; end the process at once, with exit code 1, when the Lease is lost."""
+        await self.keep()
+        self._log.critical(
+            "The lease %s is lost. Another controller may have started, so this one exits at once.", self._name
+        )
+        # An orderly shutdown would finish the reconciles in progress, which the other controller does too.
+        exit_process(1)
 
-    async def _tried(self, action: Callable[[], Awaitable[bool]]) -> bool:
-        """What an action says; False when Kubernetes can't be asked, or when somebody was faster."""
+    async def release(self) -> None:
+        """Release the Lease. Best effort: if that fails, the next holder waits until the Lease expires."""
+        await self._attempt(functools.partial(self._replace, None))
+
+    async def _attempt(self, action: Callable[[], Awaitable[bool]]) -> bool:
+        """Return the result of an action; False when Kubernetes does not answer or another process was faster."""
         try:
-            async with asyncio.timeout(ASKING_SECONDS):
+            async with asyncio.timeout(REQUEST_SECONDS):
                 return await action()
         except FAULTS as error:
-            self._log.warning("The lease %s can't be had or kept now: %s", self._name, message_of(error))
+            self._log.warning("The lease %s can't be acquired or renewed now: %s", self._name, message_of(error))
             return False
 
     async def _take(self) -> bool:
@@ -90,7 +113,7 @@ class Lease:
         return await self._read() == self._holder and await self._write(holder)
 
     async def _read(self) -> str | None:
-        """Who holds it."""
+        """Read the Lease; return its holder."""
         lease = await self._client.read_namespaced_lease(self._name, self._namespace)
         if lease.metadata.resource_version != self._version:
             self._version, self._changed = lease.metadata.resource_version, self._clock()
@@ -98,7 +121,7 @@ class Lease:
         return self._found
 
     async def _write(self, holder: str | None) -> bool:
-        """Note the holder, unless the Lease has changed since it was read: then ``ApiException`` 409."""
+        """Store the holder. Raises ``ApiException`` 409 when the Lease has changed since it was read."""
         spec = {
             "holderIdentity": holder,
             "leaseDurationSeconds": LEASE_SECONDS,

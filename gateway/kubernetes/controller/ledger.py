@@ -1,4 +1,4 @@
-"""What the pods of each user hold, those that are being created included. No I/O."""
+"""What the pods of each user hold, including pods that the controller is creating. No I/O."""
 
 import itertools
 from collections import defaultdict
@@ -11,6 +11,7 @@ from typing import Any
 from dask_gateway_server.backends.kubernetes.controller import get_cluster_key, get_container_state
 
 from gateway.kubernetes import names
+from gateway.kubernetes.dask_clusters import key_of, user_of
 from gateway.request.quota import Resources, sum_of
 
 SUFFIXES = {
@@ -20,34 +21,36 @@ SUFFIXES = {
     "G": Decimal(10**9),
     "T": Decimal(10**12),
 } | {f"{letter}i": Decimal(2 ** (10 * power)) for power, letter in enumerate("KMGT", start=1)}
-"""Of Kubernetes' quantities, as its API server writes them."""
-OVER = ("Succeeded", "Failed")
+"""Suffixes of Kubernetes' quantities, as its API server writes them."""
+ENDED_POD_PHASES = ("Succeeded", "Failed")
 """Phases of pods that have ended."""
 
 
 class State(Enum):
-    """Where a pod is in its life."""
+    """The state of a pod, as far as the user's total and the number of workers depend on it."""
 
     CREATING = "creating"
-    """Asked for, and not seen yet."""
+    """The controller has requested it, and has not seen it yet."""
     WAITING = "waiting"
     """Not running yet: unscheduled, or its container does not run."""
     RUNNING = "running"
     LEAVING = "leaving"
-    """Being deleted; it still holds what it holds."""
-    OVER = "over"
-    """It has ended, holds nothing, and is to be deleted."""
+    """Being deleted; it still holds its resources."""
+    ENDED = "ended"
+    """It has ended and holds nothing; the controller has to delete it."""
     REMOVED = "removed"
     """It has ended and is being deleted."""
 
 
-ENDED = (State.OVER, State.REMOVED)
-HOLDING = tuple(state for state in State if state not in ENDED)
+ENDED_STATES = (State.ENDED, State.REMOVED)
+HOLDING_STATES = tuple(state for state in State if state not in ENDED_STATES)
+PRESENT_STATES = (State.CREATING, State.WAITING, State.RUNNING)
+"""States of the workers that a cluster has or is about to have."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What counts of a pod."""
+    """A pod in the ledger."""
 
     user: str
     """Value of :data:`names.USER_LABEL`."""
@@ -59,7 +62,7 @@ class Entry:
 
 
 def entry_of(pod: Mapping[str, Any]) -> Entry | None:
-    """The entry of a pod; None for one that belongs to no cluster."""
+    """Return the entry of a pod; None for a pod that belongs to no cluster."""
     cluster = get_cluster_key(pod)
     labels = pod["metadata"].get("labels", {})
     user = labels.get(names.USER_LABEL)
@@ -79,10 +82,22 @@ def entry_of(pod: Mapping[str, Any]) -> Entry | None:
     )
 
 
+def entry_to_create(cluster: Mapping[str, Any], component: str) -> Entry:
+    """Return the entry of a scheduler or worker (a value of ``COMPONENT_LABEL``) that a cluster does not have yet."""
+    role = component.removeprefix("dask-")
+    return Entry(
+        user=user_of(cluster),
+        cluster=key_of(cluster),
+        is_worker=component == names.WORKER_COMPONENT,
+        amount=Resources.of_role(cluster["spec"]["config"], role),
+        state=State.CREATING,
+    )
+
+
 def _state_of(pod: Mapping[str, Any], component: str) -> State:
     is_deleted = bool(pod["metadata"].get("deletionTimestamp"))
-    if pod["status"].get("phase") in OVER:
-        return State.REMOVED if is_deleted else State.OVER
+    if pod["status"].get("phase") in ENDED_POD_PHASES:
+        return State.REMOVED if is_deleted else State.ENDED
     if is_deleted:
         return State.LEAVING
     # Unscheduled pods have no container yet; upstream's controller does not see them (dask/dask-gateway#252).
@@ -90,19 +105,20 @@ def _state_of(pod: Mapping[str, Any], component: str) -> State:
 
 
 def quantity(text: str) -> Decimal:
-    """A quantity of Kubernetes as a number (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity).
+    """Return a quantity of Kubernetes as a number.
 
-    Raises ``decimal.InvalidOperation`` for what is none.
+    Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity. Raises
+    ``decimal.InvalidOperation`` for a text that is not a quantity.
     """
     number = text.rstrip("".join(SUFFIXES))
     return Decimal(number) * SUFFIXES.get(text[len(number) :], Decimal(1))
 
 
 class Ledger:
-    """All pods that are known, and those that are being created.
+    """All pods that the controller knows, and those that it is creating.
 
-    What is reserved here before a pod is asked for, without anything in between, is counted by the next who looks:
-    that makes the count exact under any number of clusters that change at once.
+    Callers reserve a pod here before the first await of its creation, so that concurrent reconciles see it. That keeps
+    the count exact for any number of clusters that change at once.
     """
 
     def __init__(self) -> None:
@@ -110,61 +126,61 @@ class Ledger:
         self._of_user: defaultdict[str, set[str]] = defaultdict(set)
         self._of_cluster: defaultdict[str, set[str]] = defaultdict(set)
         self._lost: set[str] = set()
-        """Pods that were deleted while pods are being created: one of them may be one of those."""
+        """Pods that were deleted while others were being created: a deleted pod may be one of the created ones."""
         self._creating: set[str] = set()
         self._unseen: set[str] = set()
         self._numbers = itertools.count()
 
     def saw(self, pod_key: str, entry: Entry) -> Entry | None:
-        """A pod is or has become this; returns what it was."""
+        """Store what the informer tells of a pod; return the entry before."""
         before = self._entries.get(pod_key)
         if before is not None and before.state in (State.LEAVING, State.REMOVED):
-            # Deleted by us a moment ago: news that were under way then change nothing of that.
-            entry = replace(entry, state=State.REMOVED if entry.state in ENDED else before.state)
+            # The controller has deleted it; an event from before the deletion does not change that.
+            entry = replace(entry, state=State.REMOVED if entry.state in ENDED_STATES else before.state)
         self._put(pod_key, entry)
         return before
 
     def lost(self, pod_key: str) -> Entry | None:
-        """A pod is gone; returns what it was."""
+        """Drop a pod that is gone; return its entry."""
         if self._creating:
             self._lost.add(pod_key)
         return self._drop(pod_key)
 
     def reserve(self, entry: Entry) -> str:
-        """Count a pod that is about to be created; returns a token for :meth:`created` or :meth:`not_created`."""
+        """Count a pod that is about to be created; return a token for :meth:`created` or :meth:`not_created`."""
         token = f"creating {next(self._numbers)}"
         self._creating.add(token)
         self._put(token, replace(entry, state=State.CREATING))
         return token
 
     def created(self, token: str, pod_key: str) -> None:
-        """The pod exists under this key."""
+        """Replace a reservation by the pod, which exists under this key."""
         entry = self._settle(token)
         if entry is not None and pod_key not in self._entries and pod_key not in self._lost:
             self._put(pod_key, replace(entry, state=State.WAITING))
         self._forget_lost()
 
     def not_created(self, token: str) -> None:
-        """The pod does not come into being; may be said again, and after :meth:`created`."""
+        """Drop a reservation whose pod is not created; without effect after :meth:`created` and when repeated."""
         self._settle(token)
         self._forget_lost()
 
     def leaving(self, pod_key: str) -> None:
-        """The pod is being deleted."""
+        """Note that the controller deletes a pod."""
         entry = self._entries.get(pod_key)
         if entry is not None:
-            self._put(pod_key, replace(entry, state=State.REMOVED if entry.state in ENDED else State.LEAVING))
+            self._put(pod_key, replace(entry, state=State.REMOVED if entry.state in ENDED_STATES else State.LEAVING))
 
     def not_leaving(self, pod_key: str) -> None:
-        """Deleting it has failed."""
+        """Note that the deletion of a pod has failed."""
         entry = self._entries.get(pod_key)
         if entry is not None:
-            self._put(pod_key, replace(entry, state=State.OVER if entry.state in ENDED else State.WAITING))
+            self._put(pod_key, replace(entry, state=State.ENDED if entry.state in ENDED_STATES else State.WAITING))
 
     def forget_unseen(self, seen: Container[str]) -> None:
-        """Drop pods that are not among those seen now, and were not at the last call.
+        """Drop pods that are neither among those seen now nor were at the last call.
 
-        Such a pod came and went while nobody looked.
+        The informer has missed such a pod: it was created and deleted between a watch and the following list.
         """
         unseen = {key for key in self._entries if key not in seen and key not in self._creating}
         for key in unseen & self._unseen:
@@ -172,11 +188,11 @@ class Ledger:
         self._unseen = unseen
 
     def held(self, user: str) -> dict[str, Resources]:
-        """Cluster -> what its pods hold."""
-        return self._sums(user, HOLDING)
+        """Return what a user holds: key of the cluster -> resources of its pods."""
+        return self._sums(user, HOLDING_STATES)
 
     def becoming_free(self, user: str) -> Resources:
-        """What the user holds in pods that are being deleted."""
+        """Return the resources of the user's pods that are being deleted."""
         return sum_of(self._sums(user, (State.LEAVING,)).values())
 
     def _sums(self, user: str, states: Container[State]) -> dict[str, Resources]:
@@ -188,12 +204,12 @@ class Ledger:
         return dict(found)
 
     def workers(self, cluster: str, *states: State) -> list[str]:
-        """Keys of a cluster's workers in these states."""
+        """Return the keys of a cluster's workers in these states."""
         found = (key for key in self._of_cluster.get(cluster, ()) if self._entries[key].is_worker)
         return sorted(key for key in found if self._entries[key].state in states)
 
     def has_scheduler(self, cluster: str) -> bool:
-        """Whether a cluster's scheduler is there or on its way."""
+        """Return whether a cluster's scheduler exists or is being created."""
         return any(not self._entries[key].is_worker for key in self._of_cluster.get(cluster, ()))
 
     def _put(self, key: str, entry: Entry) -> None:

@@ -1,4 +1,4 @@
-"""Why a cluster has not started or has ended, for its user. Pure."""
+"""Why a cluster did not start or has ended, for its user and for the metrics. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,12 +27,12 @@ CAUSES = {
     ),
     **dict.fromkeys(("FailedAttachVolume", "FailedMapVolume", "FailedMount"), StartFailure.MOUNT),
 }
-"""Kubernetes' words for what keeps a pod from running: the kubelet's for containers that wait (``pkg/kubelet/images``)
-and for events (``pkg/kubelet/events``)."""
+"""Kubernetes' reasons why a pod does not run: those of waiting containers (``pkg/kubelet/images``) and of the kubelet's
+events (``pkg/kubelet/events``)."""
 
 
 def of_end(scheduler: Mapping[str, Any], *, ran: bool) -> Termination:
-    """Why a scheduler's pod has ended; ``ran`` when its cluster was running before."""
+    """Return why a scheduler pod has ended; ``ran`` tells whether its cluster was running before."""
     state = (get_container_status(scheduler, names.SCHEDULER_COMPONENT) or {}).get("state", {})
     ended = state.get("terminated", {})
     if ended.get("exitCode") == preflight.REFUSED and ended.get("message"):
@@ -44,7 +44,10 @@ def of_end(scheduler: Mapping[str, Any], *, ran: bool) -> Termination:
 
 
 def of_delay(scheduler: Mapping[str, Any] | None, events: Sequence[Mapping[str, Any]], seconds: int) -> Termination:
-    """Why a scheduler has not started within so many seconds; ``events`` are its pod's, the oldest first."""
+    """Return why a scheduler did not start within so many seconds; ``events`` are those of its pod, oldest first.
+
+    ``scheduler`` is None when the informer has seen no scheduler pod.
+    """
     cause, text = _cause(scheduler, events)
     return Termination(cause, _line(f"The cluster did not start within {seconds} s: {text}"))
 
@@ -70,12 +73,12 @@ def _cause(scheduler: Mapping[str, Any] | None, events: Sequence[Mapping[str, An
 
 
 def _told(item: Mapping[str, Any]) -> tuple[StartFailure, str]:
-    """What a container's state or an event with a message tells."""
+    """Return cause and text of a waiting container's state, or of an event, that has a message."""
     reason = str(item.get("reason"))
     return CAUSES.get(reason, StartFailure.OTHER), f"{item['message']} ({reason})"
 
 
 def _line(text: str) -> str:
-    """One line of bounded length: it travels as an HTTP reason."""
+    """Return the text as one line of bounded length, because the API server sends it as an HTTP reason."""
     line = " ".join(text.split())
     return line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]} ..."

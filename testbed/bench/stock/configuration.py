@@ -8,7 +8,7 @@ start. Stock believes whatever name a client gives (upstream's default), which c
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.kubernetes.configuration import LEAST_CORES_LIMIT, scheduler_cores_limit
+from gateway.kubernetes.pods import LEAST_CORES_LIMIT, scheduler_cores_limit
 from gateway.request import environments, options, storage
 from gateway.site import GIB, Backend, HostPathSource, Site
 

@@ -15,7 +15,7 @@ from gateway.identity import authenticator as module
 from gateway.identity.accounts import Account, AccountUnknown
 from gateway.identity.authenticator import HubAuthenticator
 from gateway.kubernetes.api.backend import FacilityKubeBackend
-from gateway.kubernetes.configuration import api_config
+from gateway.kubernetes.api.configuration import api_config
 from gateway.site import Backend
 
 SCOPE = "access:services!service=dask-gateway"

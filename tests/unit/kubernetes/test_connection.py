@@ -1,4 +1,4 @@
-"""The connection to Kubernetes' API server, as a kubeconfig names it."""
+"""The connection to Kubernetes' API server, as a kubeconfig names it, and the errors of Kubernetes."""
 
 import json
 
@@ -6,13 +6,16 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes_asyncio import client, config
+from kubernetes_asyncio.client.rest import ApiException
 
 from gateway.kubernetes import connection
+from gateway.kubernetes.connection import message_of
+from tests.unit.kubernetes.world import conflict
 
 
 @pytest.fixture
 async def asked(monkeypatch, tmp_path):
-    """The Authorization headers of what an API server was asked, in a process whose environment has a ~/.netrc."""
+    """Return the Authorization headers that an API server got, from a process whose environment has a ~/.netrc."""
     headers = []
 
     async def answer(request):
@@ -57,3 +60,8 @@ async def test_the_environment_is_not_asked_for_credentials(open_client, is_read
         pods = await client.CoreV1Api(api_client).list_namespaced_pod("cms")
     assert pods.items == []
     assert [header is not None for header in asked] == [is_read]
+
+
+def test_errors_of_kubernetes_are_told_in_its_words():
+    assert message_of(conflict("Conflict")) == "the object has been modified"
+    assert message_of(ApiException(status=500, reason="Oops")) == "500 Oops"

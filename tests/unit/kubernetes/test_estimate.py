@@ -1,4 +1,4 @@
-"""What the API server says of a user's total."""
+"""What a user's clusters hold, as the API server estimates it."""
 
 import pytest
 
@@ -47,12 +47,12 @@ def test_running_and_starting_clusters_of_the_user_count():
 )
 def test_grants(present, others, wanted, granted):
     asked = cluster(workers=present)
-    held = {"cms.c1": estimate.amount_of(asked), "cms.c2": others}
+    held = {"cms.c1": estimate.resources_of(asked), "cms.c2": others}
     assert estimate.grant(asked, wanted, held, TOTAL) == granted
 
 
 def test_totals_by_class(testbed_site):
     own = UserTotal(cores=10, memory_gib=20)
     gateway = testbed_site.kubernetes.model_copy(update={"user_total_by_class": {"cern": own}})
-    assert estimate.total_of(gateway, "cern") == own
-    assert estimate.total_of(gateway, "purdue") == gateway.user_total
+    assert gateway.total_of("cern") == own
+    assert gateway.total_of("purdue") == gateway.user_total

@@ -1,4 +1,4 @@
-"""One holder at a time, whatever the others' clocks and Kubernetes do."""
+"""One holder at a time, whatever clocks of other processes and Kubernetes do."""
 
 import asyncio
 import itertools
@@ -8,38 +8,43 @@ from types import SimpleNamespace
 import pytest
 from kubernetes_asyncio.client.rest import ApiException
 
-from gateway.kubernetes.controller import lease as module
 from gateway.kubernetes.controller.lease import (
-    ASKING_SECONDS,
     GIVE_UP_SECONDS,
     LEASE_SECONDS,
     PAUSE_SECONDS,
     RENEWAL_SECONDS,
+    REQUEST_SECONDS,
     Lease,
 )
 
-REAL_SLEEP = asyncio.sleep
-
 
 class Leases:
-    """Kubernetes with the one Lease, as it is kept there."""
+    """Kubernetes with the one Lease that it stores."""
 
     def __init__(self, holder=None):
         self.holder, self.version, self.is_up = holder, 1, True
         self.reads, self.writes, self.faults = 0, 0, iter(())
+        self._requested = asyncio.Event()
 
     def _lease(self):
         metadata = SimpleNamespace(resource_version=str(self.version))
         spec = SimpleNamespace(holder_identity=self.holder) if self.version > 1 or self.holder else None
         return SimpleNamespace(metadata=metadata, spec=spec)
 
+    async def until(self, condition):
+        """Wait for requests until the condition is true."""
+        while not condition():
+            self._requested.clear()
+            await self._requested.wait()
+
     async def read_namespaced_lease(self, name, namespace):
         assert (name, namespace) == ("controller-k8s", "cms")
         if not self.is_up:
             raise ApiException(status=500)
         self.reads += 1
+        self._requested.set()
         lease = self._lease()
-        # Whoever reads at the same time sees the same.
+        # Processes that read at the same time see the same version.
         await asyncio.sleep(0)
         return lease
 
@@ -51,11 +56,12 @@ class Leases:
             raise ApiException(status=409)
         self.version, self.writes = self.version + 1, self.writes + 1
         self.holder = change["spec"]["holderIdentity"]
+        self._requested.set()
         return self._lease()
 
 
 class Clock:
-    """Moves on with each pause."""
+    """A clock that only pauses move on."""
 
     def __init__(self):
         self.now = 100.0
@@ -63,21 +69,18 @@ class Clock:
     def __call__(self):
         return self.now
 
+    async def sleep(self, seconds):
+        self.now += seconds
+        await asyncio.sleep(0)
+
 
 @pytest.fixture
-def clock(monkeypatch):
-    clock, sleep = Clock(), asyncio.sleep
-
-    async def pause(seconds):
-        clock.now += seconds
-        await sleep(0)
-
-    monkeypatch.setattr(module.asyncio, "sleep", pause)
-    return clock
+def clock():
+    return Clock()
 
 
 def held_by(leases, holder, clock):
-    return Lease(leases, "controller-k8s", "cms", holder, logging.getLogger("test"), clock)
+    return Lease(leases, "controller-k8s", "cms", holder, logging.getLogger("test"), clock, clock.sleep)
 
 
 @pytest.mark.parametrize("before", [None, "", "first"])
@@ -91,7 +94,7 @@ async def test_who_comes_first_has_it_and_has_it_again_after_a_restart(clock, be
 async def test_of_two_at_once_one_has_it(clock):
     leases = Leases()
     first, second = (held_by(leases, name, clock) for name in ("first", "second"))
-    assert sorted(await asyncio.gather(first._tried(first._take), second._tried(second._take))) == [False, True]
+    assert sorted(await asyncio.gather(first.try_acquire(), second.try_acquire())) == [False, True]
     assert leases.writes == 1
 
 
@@ -99,9 +102,9 @@ async def test_the_next_one_waits_until_it_is_left(clock):
     leases = Leases()
     first, second = (held_by(leases, name, clock) for name in ("first", "second"))
     await first.acquire()
-    assert not await second._tried(second._take)
+    assert not await second.try_acquire()
     await first.release()
-    assert await second._tried(second._take)
+    assert await second.try_acquire()
     assert leases.holder == "second"
 
 
@@ -110,9 +113,9 @@ async def test_a_lease_that_is_renewed_is_nobody_elses(clock):
     first, second = (held_by(leases, name, clock) for name in ("first", "second"))
     await first.acquire()
     for _ in range(10):
-        assert not await second._tried(second._take)
+        assert not await second.try_acquire()
         clock.now += LEASE_SECONDS - 1
-        assert await first._replace("first")
+        assert await first.try_renew()
 
 
 async def test_the_lease_of_a_lost_holder_is_taken_after_its_time(clock):
@@ -129,7 +132,17 @@ async def test_a_holder_that_can_not_renew_it_gives_up_before_others_begin(clock
     leases.is_up = False
     await lease.keep()
     assert GIVE_UP_SECONDS <= clock.now - 100.0 <= GIVE_UP_SECONDS + PAUSE_SECONDS
-    assert GIVE_UP_SECONDS + PAUSE_SECONDS + ASKING_SECONDS < LEASE_SECONDS
+    assert GIVE_UP_SECONDS + PAUSE_SECONDS + REQUEST_SECONDS < LEASE_SECONDS
+
+
+async def test_a_process_that_loses_its_lease_exits(clock, caplog):
+    leases, codes = Leases(), []
+    lease = held_by(leases, "first", clock)
+    await lease.acquire()
+    leases.is_up = False
+    await lease.keep_or_exit(codes.append)
+    assert codes == [1]
+    assert "The lease controller-k8s is lost" in caplog.text
 
 
 async def test_a_holder_that_was_replaced_gives_up_and_takes_nothing_back(clock):
@@ -161,11 +174,9 @@ async def test_a_lease_is_renewed_without_a_look_and_others_may_label_it(clock):
     kept = asyncio.ensure_future(lease.keep())
     for _ in range(2):
         reads, writes = leases.reads, leases.writes
-        while leases.writes < writes + 20:
-            await REAL_SLEEP(0)
+        await leases.until(lambda writes=writes: leases.writes >= writes + 20)
         assert leases.reads == reads
         leases.version += 1
-        while leases.reads == reads:
-            await REAL_SLEEP(0)
+        await leases.until(lambda reads=reads: leases.reads > reads)
     assert not kept.done()
     kept.cancel()

@@ -1,4 +1,4 @@
-"""What pods hold: from Kubernetes' objects, and between asking for a pod and seeing it."""
+"""The ledger of pods: entries of Kubernetes' objects, and reservations until the informer sees a pod."""
 
 import pytest
 from hypothesis import given
@@ -60,8 +60,8 @@ def test_cores_survive_the_way_through_kubernetes(millicores):
         ({"phase": "Running", "container": "running"}, State.RUNNING),
         ({"phase": "Running", "container": "terminated"}, State.WAITING),
         ({"phase": "Unknown"}, State.WAITING),
-        ({"phase": "Succeeded"}, State.OVER),
-        ({"phase": "Failed"}, State.OVER),
+        ({"phase": "Succeeded"}, State.ENDED),
+        ({"phase": "Failed"}, State.ENDED),
         ({"phase": "Failed", "deleted": True}, State.REMOVED),
         ({"phase": "Running", "container": "running", "deleted": True}, State.LEAVING),
     ],
@@ -79,12 +79,12 @@ def test_a_pod_is_counted_once_from_asking_for_it_until_it_is_gone():
     ledger = Ledger()
     token = ledger.reserve(WORKER)
     assert ledger.held("alice") == {"cms.c1": ONE}
-    ledger.saw("cms.w1", entry_of(pod()))  # before the answer to our request
+    ledger.saw("cms.w1", entry_of(pod()))  # before the answer to the creation
     ledger.created(token, "cms.w1")
     ledger.not_created(token)
     assert ledger.held("alice") == {"cms.c1": ONE}
     ledger.leaving("cms.w1")
-    ledger.saw("cms.w1", entry_of(pod(phase="Running", container="running")))  # news from before
+    ledger.saw("cms.w1", entry_of(pod(phase="Running", container="running")))  # an event from before the deletion
     assert ledger.workers("cms.c1", State.LEAVING) == ["cms.w1"]
     assert ledger.held("alice") == {"cms.c1": ONE}
     ledger.lost("cms.w1")
@@ -116,15 +116,15 @@ def test_ended_pods_hold_nothing():
     ledger = Ledger()
     ledger.saw("cms.w1", entry_of(pod(phase="Succeeded")))
     assert ledger.held("alice") == {}
-    assert ledger.workers("cms.c1", State.OVER) == ["cms.w1"]
+    assert ledger.workers("cms.c1", State.ENDED) == ["cms.w1"]
     ledger.leaving("cms.w1")
-    assert ledger.workers("cms.c1", State.OVER) == []
+    assert ledger.workers("cms.c1", State.ENDED) == []
     ledger.not_leaving("cms.w1")
-    assert ledger.workers("cms.c1", State.OVER) == ["cms.w1"]
+    assert ledger.workers("cms.c1", State.ENDED) == ["cms.w1"]
 
 
 class Lives(RuleBasedStateMachine):
-    """Answers and news in any order: what is held is what exists or is being created."""
+    """Answers and events in any order: a user holds the pods that exist or that are being created."""
 
     asked = Bundle("asked")
     existing = Bundle("existing")

@@ -1,4 +1,4 @@
-"""What users read of clusters that do not start or end."""
+"""Causes and reasons of clusters that did not start or have ended."""
 
 import pytest
 

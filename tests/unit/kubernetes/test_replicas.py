@@ -1,4 +1,4 @@
-"""API servers beside one another: what one has done, the others know; the one that ends leaves nobody waiting."""
+"""Replicas of the API server: each knows the clusters of the others, and answers waiting clients when it stops."""
 
 import asyncio
 from base64 import b64encode
@@ -16,14 +16,14 @@ from kubernetes_asyncio.client.rest import ApiException
 
 from gateway.errors import Refusal
 from gateway.kubernetes.api.backend import FacilityKubeBackend
-from gateway.kubernetes.configuration import api_config
+from gateway.kubernetes.api.configuration import api_config
 
 NAME = "0123456789abcdef0123456789abcdef"
 FULL_NAME = f"cms.{NAME}"
 
 
 class Kubernetes:
-    """Answers for the API server, which keeps clusters and their secrets."""
+    """Kubernetes' API server with clusters and their Secrets."""
 
     def __init__(self):
         self.clusters, self.reads, self.changes, self.is_up = {}, 0, [], True
@@ -59,7 +59,7 @@ class Kubernetes:
 
 
 def replica(site, kubernetes, kind=FacilityKubeBackend):
-    """An API server to which no news come."""
+    """Return an API server whose informer gets no events."""
     made = kind(config=api_config(site))
     made.custom_client = made.core_client = kubernetes
     made.cluster_waiters, made.clusters = defaultdict(Flag), {}
@@ -139,7 +139,7 @@ async def test_what_is_known_counts_while_kubernetes_does_not_answer(api, kubern
 
 @pytest.mark.parametrize(("kind", "stops"), [(KubeBackend, True), (FacilityKubeBackend, False)])
 async def test_a_scheduler_that_one_replica_does_not_reach_is_not_dead(testbed_site, kubernetes, kind, stops):
-    """Upstream's stops the cluster."""
+    """Upstream's back end stops the cluster."""
     kubernetes.put()
     api = replica(testbed_site, kubernetes, kind=kind)
     api.informer.cache[FULL_NAME] = kubernetes.clusters[NAME]
@@ -147,14 +147,14 @@ async def test_a_scheduler_that_one_replica_does_not_reach_is_not_dead(testbed_s
     api.scheduler_api_retries = 1
     async with ClientSession() as api.session:
         api.clusters[FULL_NAME].api_address = "http://127.0.0.1:9"
-        with pytest.raises(Exception, match="is not running" if stops else "does not answer now; try again") as caught:
+        with pytest.raises(Exception, match="is not running" if stops else "does not answer now: try again") as caught:
             await api.forward_message_to_scheduler(api.clusters[FULL_NAME], {"op": "scale", "count": 1})
     assert isinstance(caught.value, Refusal) is not stops
     assert bool(kubernetes.changes) is stops
 
 
 async def test_who_waits_for_a_cluster_is_answered_when_the_server_ends(api, kubernetes):
-    """Upstream's would be cut off: it lets clients wait for 20 s, and has 15 s to end."""
+    """Upstream's API server cuts the client off: clients wait for up to 20 s, and the server has 15 s to end."""
     kubernetes.put(phase="Pending")
 
     arrived = asyncio.Event()
@@ -166,7 +166,7 @@ async def test_who_waits_for_a_cluster_is_answered_when_the_server_ends(api, kub
 
     app = web.Application()
     app.router.add_get("/", waited)
-    app.on_shutdown.append(api._end_waiting)
+    app.on_shutdown.append(api.answer_waiting_clients)
     runner = web.AppRunner(app, shutdown_timeout=5)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -180,5 +180,5 @@ async def test_who_waits_for_a_cluster_is_answered_when_the_server_ends(api, kub
 
 
 def test_each_replica_has_a_cookie_of_its_own(testbed_site):
-    """With one name for all, each would overwrite what the others gave, and ask JupyterHub at each request."""
+    """With one name, each replica would overwrite the cookies of the others, and ask JupyterHub at each request."""
     assert "cookie_name" not in api_config(testbed_site).HubAuthenticator

@@ -25,7 +25,8 @@ from gateway.identity.accounts import Account, classify
 from gateway.identity.authenticator import FacilityUser
 from gateway.kubernetes.__main__ import Api, Controller
 from gateway.kubernetes.api.backend import FacilityKubeBackend
-from gateway.kubernetes.configuration import api_config, controller_config
+from gateway.kubernetes.api.configuration import api_config
+from gateway.kubernetes.controller.configuration import controller_config
 from gateway.request.quota import Resources
 from gateway.service import metrics, middleware
 from gateway.service.metrics import Measured
@@ -37,8 +38,8 @@ from gateway.slurm.backend import FacilitySlurmBackend, FacilitySlurmClusterConf
 from gateway.slurm.configuration import cluster_config, server_config
 from gateway.slurm.jobs import Job
 from gateway.slurm.launcher_client import LauncherError
-from tests.unit.kubernetes.test_configuration import ALICE
-from tests.unit.kubernetes.test_controller import World, sized, stamp
+from tests.unit.kubernetes.samples import ALICE
+from tests.unit.kubernetes.world import World, sized, stamp
 
 
 def ends():

@@ -1,0 +1,165 @@
+"""The pods of a user's cluster, as traits of upstream's ``KubeClusterConfig``. Pure."""
+
+from typing import Any
+
+from gateway.as_user import preload
+from gateway.as_user.preflight import Plan
+from gateway.identity.accounts import Account
+from gateway.kubernetes import names, pod_paths, variables_secret
+from gateway.request import storage
+from gateway.request.options import ClusterRequest
+from gateway.site import GIB, Backend, KubernetesGateway, Site
+
+LEAST_CORES_LIMIT = 1.0
+"""With less than a core Python takes ten seconds and more to start. Upstream's default limit is the request."""
+SCHEDULER_CORES_FACTOR = 4
+"""How far above its request a scheduler may burst while it starts or receives a large graph."""
+
+
+def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
+    """Return the traits of ``KubeClusterConfig`` for a user's request: complete, and shared with no other request.
+
+    Memory is in bytes, cores are fractional. The user's variables are not part of it:
+    :mod:`gateway.kubernetes.variables_secret` has them.
+    """
+    gateway = site.kubernetes
+    pod = _pod(site, request)
+    container = _container(site, request)
+    labels = _labels(request)
+    plan = plan_of(site, request).encoded()
+    return {
+        "namespace": gateway.namespace,
+        "image": gateway.images.environment,
+        "image_pull_policy": gateway.image_pull_policy,
+        "scheduler_cmd": _command(plan, "scheduler"),
+        "worker_cmd": _command(plan, "worker"),
+        "environment": {
+            "HOME": pod_paths.SCRATCH,
+            preload.REPORT_SECONDS: str(gateway.timeouts.report_seconds),
+            preload.REPORT_START: "1",
+        },
+        **_resources(gateway, request),
+        "worker_extra_pod_config": pod,
+        "scheduler_extra_pod_config": pod,
+        "worker_extra_container_config": container,
+        "scheduler_extra_container_config": container,
+        "worker_extra_pod_labels": labels,
+        "scheduler_extra_pod_labels": labels,
+    }
+
+
+def _resources(gateway: KubernetesGateway, request: ClusterRequest) -> dict[str, Any]:
+    # Every limit is set: a limit that upstream derives could be below the request.
+    scheduler = gateway.scheduler
+    scheduler_memory = round(scheduler.memory_gib * GIB)
+    return {
+        "worker_cores": request.worker_cores,
+        "worker_cores_limit": max(LEAST_CORES_LIMIT, request.worker_cores),
+        "worker_memory": request.worker_memory_bytes,
+        "worker_memory_limit": request.worker_memory_bytes,
+        "worker_threads": max(1, int(request.worker_cores)),
+        "scheduler_cores": scheduler.cores,
+        "scheduler_cores_limit": scheduler_cores_limit(gateway),
+        "scheduler_memory": scheduler_memory,
+        "scheduler_memory_limit": scheduler_memory,
+    }
+
+
+def scheduler_cores_limit(gateway: KubernetesGateway) -> float:
+    """Return the number of cores to which a scheduler may burst."""
+    burst = max(LEAST_CORES_LIMIT, SCHEDULER_CORES_FACTOR * gateway.scheduler.cores)
+    return min(burst, gateway.limit_range.maximum_cores)
+
+
+def plan_of(site: Site, request: ClusterRequest) -> Plan:
+    """Return the plan of the preflight that each pod runs before it becomes a scheduler or worker."""
+    mounts = storage.mounts(site, Backend.KUBERNETES, request.user_class)
+    return Plan(
+        option=request.environment.option,
+        path=request.environment.path,
+        prefix=request.environment.prefix,
+        name=request.environment.name,
+        visible=[mount.volume.path for mount in mounts],
+        markers=storage.markers(site, Backend.KUBERNETES, request.user_class),
+        workers=storage.WORKERS[Backend.KUBERNETES],
+        advice=storage.elsewhere(site, Backend.KUBERNETES, request.user_class),
+        variables=variables_secret.VARIABLES_FILE,
+        report=pod_paths.TERMINATION_LOG,
+    )
+
+
+def _command(plan: str, role: str) -> list[str]:
+    # -IS keeps the user's files and packages out of the interpreter that runs the preflight.
+    return ["python3", "-IS", pod_paths.PREFLIGHT, "start", _literal(plan), role]
+
+
+def _literal(text: str) -> str:
+    """Escape the text so that Kubernetes, which expands ``$(NAME)`` and ``$$``, passes it unchanged."""
+    return text.replace("$", "$$")
+
+
+def _labels(request: ClusterRequest) -> dict[str, str]:
+    return {
+        names.USER_LABEL: names.label_value(request.username),
+        names.USER_CLASS_LABEL: names.label_value(request.user_class),
+    }
+
+
+def _pod(site: Site, request: ClusterRequest) -> dict[str, Any]:
+    placement = site.kubernetes.placement
+    mounts = storage.mounts(site, Backend.KUBERNETES, request.user_class)
+    return {
+        "securityContext": _security_context(request.account),
+        "enableServiceLinks": False,
+        "nodeSelector": dict(placement.node_selector),
+        "tolerations": [dict(toleration) for toleration in placement.tolerations],
+        "volumes": [
+            {"name": "scratch", "emptyDir": {}},
+            *(
+                {
+                    "name": _volume_name(mount),
+                    "persistentVolumeClaim": {
+                        "claimName": names.claim_name(site, mount.volume),
+                        "readOnly": mount.read_only,
+                    },
+                }
+                for mount in mounts
+            ),
+        ],
+    }
+
+
+def _volume_name(mount: storage.Mount) -> str:
+    return f"storage-{mount.volume.name}"
+
+
+def _security_context(account: Account) -> dict[str, Any]:
+    # No fsGroup: the kubelet would change the owners of whole file systems.
+    return {
+        "runAsUser": account.uid,
+        "runAsGroup": account.gid,
+        "supplementalGroups": list(account.groups),
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _container(site: Site, request: ClusterRequest) -> dict[str, Any]:
+    mounts = storage.mounts(site, Backend.KUBERNETES, request.user_class)
+    return {
+        "workingDir": pod_paths.SCRATCH,
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [
+            {"name": "scratch", "mountPath": pod_paths.SCRATCH},
+            *(
+                {
+                    "name": _volume_name(mount),
+                    "mountPath": mount.volume.path,
+                    "readOnly": mount.read_only,
+                    # Running pods see a file system again after the node remounts it (CVMFS, EOS).
+                    "mountPropagation": "HostToContainer",
+                }
+                for mount in mounts
+            ),
+        ],
+    }
