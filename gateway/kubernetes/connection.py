@@ -39,11 +39,11 @@ async def open_client() -> client.ApiClient:
     except config.ConfigException:
         await config.load_kube_config()
     api_client = client.ApiClient()
-    _leave_environment_alone(api_client)
+    _ignore_environment(api_client)
     return api_client
 
 
-def _leave_environment_alone(api_client: client.ApiClient) -> None:
+def _ignore_environment(api_client: client.ApiClient) -> None:
     """Replace the session by one that ignores ~/.netrc and a proxy's variables.
 
     kubernetes_asyncio's session looks for both in two threads at each request (not reported upstream). A kubeconfig

@@ -8,7 +8,7 @@ from gateway.site import ClaimSource, KubernetesGateway, Site, Volume
 
 API_PORT = 8000
 METRICS_PORT = 9464
-"""Port of the metrics of API server and controller: no Service and no route leads to it."""
+"""Port of the metrics of API server and controller: no Service and no route exposes it."""
 SCHEDULER_PORT = 8786
 DASHBOARD_PORT = 8787
 SCHEDULER_API_PORT = 8788

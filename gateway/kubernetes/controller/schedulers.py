@@ -94,7 +94,10 @@ class Schedulers:
         return name, pod
 
     async def end(self, cluster: Mapping[str, Any], end: Termination) -> Status:
-        """Delete a cluster's scheduler, whose workers belong to it, and its credentials; return the last status."""
+        """Delete a cluster's EndpointSlice, scheduler pod and credentials; return its last status.
+
+        Kubernetes deletes the objects that the pod owns: workers, Service and routes.
+        """
         metadata, phase = cluster["metadata"], dask_clusters.FAILED if end.failed else dask_clusters.STOPPED
         name, namespace = metadata["name"], metadata["namespace"]
         self._controller.log.info(

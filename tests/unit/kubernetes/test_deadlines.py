@@ -69,7 +69,7 @@ async def test_a_cluster_without_clients_ends(world, age, said, ends):
         pytest.param([(5, "True"), (40, "True")], 40, None, id="all back"),
     ],
 )
-async def test_nobody_is_taken_for_gone_who_could_not_be_reported(world, replicas, working_seconds, left):
+async def test_a_client_that_could_not_be_reported_is_not_taken_for_gone(world, replicas, working_seconds, left):
     cluster = await world.running("c1", age=80000, lastClient=stamp(3700))
     world.kubernetes.api_conditions = [None, *(readiness(*replica) for replica in replicas)]
     world.working_seconds = working_seconds
@@ -79,12 +79,12 @@ async def test_nobody_is_taken_for_gone_who_could_not_be_reported(world, replica
         assert world.controller.queue.delays == {"cms.c1": left}
 
 
-async def test_bounds_of_time_are_looked_at_in_time(world):
+async def test_a_cluster_is_requeued_for_its_next_timeout(world):
     await world.step(world.cluster("c1", phase="Pending", age=100))
     assert world.controller.queue.delays == {"cms.c1": 20}
 
 
-def test_the_guides_bounds_of_time(geddes_site):
+def test_the_guides_timeouts_and_total(geddes_site):
     gateway = FacilityKubeController(config=controller_config(geddes_site)).gateway
     assert (gateway.timeouts.start_seconds, gateway.timeouts.lifetime_seconds) == (120, 86400)
     assert gateway.timeouts.client_gone_seconds == 3600

@@ -13,7 +13,7 @@ from tests.unit.kubernetes.samples import ALICE
 from tests.unit.kubernetes.world import World, conflict
 
 
-async def test_all_that_leads_to_a_scheduler_is_made_once_with_its_pod(world):
+async def test_all_routes_to_a_scheduler_are_made_once_with_its_pod(world):
     cluster = world.cluster("c1", phase="Pending")
     await world.step(cluster)
     await world.step(cluster)
@@ -30,16 +30,12 @@ def owners(item):
 
 
 STARTED = {dask_clusters.STARTED: "2026-11-25T00:00:00Z"}
-
-
 READY = {"conditions": [{"type": "Ready", "status": "True"}]}
-
-
 POD_IP = {"podIP": "10.0.0.1"}
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "leads_to", "phase"),
+    ("said", "status", "routed_to", "phase"),
     [
         ({**STARTED, dask_clusters.ADDRESS: "10.0.0.1"}, {}, "10.0.0.1", "Running"),
         ({**STARTED, dask_clusters.ADDRESS: "10.0.0.1"}, POD_IP, "10.0.0.1", "Running"),
@@ -51,7 +47,7 @@ POD_IP = {"podIP": "10.0.0.1"}
         ({}, READY, None, "Pending"),
     ],
 )
-async def test_a_cluster_runs_when_its_scheduler_listens_and_can_be_reached(world, said, status, leads_to, phase):
+async def test_a_cluster_runs_when_its_scheduler_listens_and_can_be_reached(world, said, status, routed_to, phase):
     cluster = world.cluster("c1", phase="Pending")
     await world.step(cluster)
     world.becomes("dask-scheduler-c1", "running")
@@ -60,12 +56,12 @@ async def test_a_cluster_runs_when_its_scheduler_listens_and_can_be_reached(worl
     await world.step(cluster)
     await world.step(cluster)
     slices = [item for item in world.kubernetes.routes if item["kind"] == "EndpointSlice"]
-    assert [item["endpoints"][0]["addresses"] for item in slices] == ([] if leads_to is None else [[leads_to]])
+    assert [item["endpoints"][0]["addresses"] for item in slices] == ([] if routed_to is None else [[routed_to]])
     assert cluster["status"]["phase"] == phase
 
 
 @pytest.mark.parametrize(("address", "address_type"), [("10.0.0.1", "IPv4"), ("fd00::7", "IPv6")])
-async def test_a_service_leads_to_its_schedulers_address(world, address, address_type):
+async def test_a_service_routes_to_its_schedulers_address(world, address, address_type):
     cluster = world.cluster("c1", phase="Pending", **STARTED, **{dask_clusters.ADDRESS: address})
     await world.step(cluster)
     made = {item["kind"]: item for item in world.kubernetes.routes}
@@ -78,7 +74,7 @@ async def test_a_service_leads_to_its_schedulers_address(world, address, address
     }
 
 
-async def test_nobody_is_routes_the_scheduler_of_a_cluster_that_ends(world):
+async def test_no_new_connection_goes_to_the_scheduler_of_a_cluster_that_ends(world):
     cluster = world.cluster("c1", phase="Pending", **STARTED, **{dask_clusters.ADDRESS: "10.0.0.1"})
     await world.step(cluster)
     assert "EndpointSlice" in {item["kind"] for item in world.kubernetes.routes}

@@ -58,7 +58,7 @@ async def test_who_waits_grows_when_room_becomes_free(world):
     world.news()
     await world.step(first)
     await world.step(second)
-    assert world.workers("c2") == []  # what is being deleted holds its place
+    assert world.workers("c2") == []  # a pod that is being deleted still holds its resources
     await world.queued()
     world.gone(world.kubernetes.deleted[0])
     assert "cms.c2" in await world.queued()

@@ -19,7 +19,7 @@ async def test_missing_workers_are_made_once(world):
     cluster = await world.running("c1", replicas=4)
     await world.step(cluster)
     assert len(world.workers("c1")) == 4
-    await world.step(cluster)  # before any news
+    await world.step(cluster)  # before any event
     world.news()
     await world.step(cluster)
     assert len(world.workers("c1")) == 4
