@@ -1,6 +1,6 @@
 """The table of rooms in docs/architecture.md, made of the packages' docstrings.
 
-``python -m tests.unit.docs.room_table`` writes it. Rooms without a docstring keep the purpose that the table gives them.
+``python -m tests.unit.docs.room_table`` writes it. A room without a docstring keeps the purpose in the table.
 """
 
 import ast
@@ -42,9 +42,7 @@ def _purpose(directory):
 def expected(text, root):
     """Return the document's text with a table that agrees with the packages."""
     known = written(text)
-    rows = [
-        f"| `{room}/` | {purpose or known.get(room, MISSING)} |\n" for room, purpose in sorted(rooms(root).items())
-    ]
+    rows = [f"| `{room}/` | {purpose or known.get(room, MISSING)} |\n" for room, purpose in sorted(rooms(root).items())]
     table = "".join(["| room | purpose |\n|---|---|\n", *rows])
     return TABLE.sub(lambda _: table, text)
 

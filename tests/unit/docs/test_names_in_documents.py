@@ -10,7 +10,7 @@ from tests.unit.docs.documents import DOCUMENTS, LINK, ROOT, code_in, make_targe
 ROOMS = ("ansible", "docs", "gateway", "infra", "monitoring", "release", "requirements", "sites", "testbed", "tests")
 PLACEHOLDER = "NAME"
 """Stands for any name of a site or file."""
-MODULE = re.compile(r"\bpython3? (?:-I )?-m ((?:%s)[\w.]*)" % "|".join(ROOMS))
+MODULE = re.compile(rf"\bpython3? (?:-I )?-m ((?:{'|'.join(ROOMS)})[\w.]*)")
 MAKE = re.compile(r"^make ([a-z][a-z-]*)")
 EACH = pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 
@@ -30,8 +30,9 @@ def is_module(name, root=ROOT):
     return place.with_suffix(".py").is_file() or (place / "__main__.py").is_file()
 
 
-def slug(heading):
-    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+def anchors_of(file):
+    headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 def broken_links(path):
@@ -42,9 +43,7 @@ def broken_links(path):
             continue
         file_name, _, anchor = target.partition("#")
         file = (path.parent / file_name) if file_name else path
-        if not file.exists():
-            broken.append(target)
-        elif anchor and anchor not in map(slug, re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)):
+        if not file.exists() or (anchor and anchor not in anchors_of(file)):
             broken.append(target)
     return broken
 
