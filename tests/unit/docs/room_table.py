@@ -36,7 +36,7 @@ def _has_content(directory):
 def _purpose(directory):
     module = directory / "__init__.py"
     docstring = ast.get_docstring(ast.parse(module.read_text())) if module.is_file() else None
-    return docstring.splitlines()[0].replace("|", "\\|") if docstring else None
+    return docstring.splitlines()[0].replace("``", "`").replace("|", "\\|") if docstring else None
 
 
 def expected(text, root):

@@ -32,14 +32,14 @@ def test_each_package_of_the_gateway_has_a_purpose():
 def test_table_is_made_of_docstrings(tmp_path):
     (tmp_path / "gateway" / "inner").mkdir(parents=True)
     (tmp_path / "gateway" / "__init__.py").write_text('"""The gateway.\n\nMore.\n"""\n')
-    (tmp_path / "gateway" / "inner" / "__init__.py").write_text('"""A part | of it."""\n')
+    (tmp_path / "gateway" / "inner" / "__init__.py").write_text('"""A part | of ``it``."""\n')
     (tmp_path / "sites").mkdir()
     (tmp_path / "sites" / "a.yaml").write_text("name: a\n")
     (tmp_path / "empty" / "__pycache__").mkdir(parents=True)
     text = room_table.expected(SYNTHETIC, tmp_path)
     assert room_table.written(text) == {
         "gateway": "The gateway.",
-        "gateway/inner": "A part \\| of it.",
+        "gateway/inner": "A part \\| of `it`.",
         "sites": "Written by hand.",
     }
     assert text.startswith("# Map\n")
