@@ -1,4 +1,4 @@
-"""A back end without SLURM, and what it asks the launcher for."""
+"""A back end without SLURM, and a stand-in for the launcher."""
 
 import base64
 from types import SimpleNamespace

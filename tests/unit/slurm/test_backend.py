@@ -68,9 +68,9 @@ async def test_no_job_ends_because_slurm_does_not_answer(running, tmp_path):
 
 
 async def test_nothing_is_looked_after_until_a_cluster_is_made(running, launcher, alice):
-    """Of upstream's loops each goes on at once then."""
-    looks = [running._check_timeouts(), running.do_check_clusters([]), running.do_check_workers([])]
-    waiting = [asyncio.ensure_future(look) for look in looks]
+    """Each of upstream's three loops waits without a cluster, and continues when one is created."""
+    checks = [running._check_timeouts(), running.do_check_clusters([]), running.do_check_workers([])]
+    waiting = [asyncio.ensure_future(check) for check in checks]
     _, pending = await asyncio.wait(waiting, timeout=0.05)
     assert pending == set(waiting)
     await running.start_cluster(alice, OPTIONS)
@@ -153,7 +153,7 @@ async def test_a_cluster_that_is_stopped_before_it_is_looked_at_loses_its_job(ru
 
 
 def record_of(running, site, kind, **values):
-    """A cluster that ends, or a worker of a cluster that ends, in the database."""
+    """A cluster that ends, or a worker that ends, in the database."""
     cluster = cluster_in(running, site)
     item = cluster if kind == "cluster" else running.db.create_worker(cluster)
     update = running.db.update_cluster if kind == "cluster" else running.db.update_worker
@@ -178,7 +178,7 @@ async def test_a_cancel_that_failed_is_tried_again(running, launcher, testbed_si
 
 @pytest.mark.parametrize("kind", ["cluster", "worker"])
 async def test_upstream_forgets_a_job_that_it_could_not_cancel(running, launcher, testbed_site, kind):
-    """The bug that the previous test is about."""
+    """The bug that makes our own ``_cluster_to_stopped`` and ``_worker_to_stopped`` necessary."""
     item = record_of(running, testbed_site, kind)
     launcher.answers["cancel"] = LauncherError("slurmctld is away")
     await getattr(slurm.SlurmBackend, f"_{kind}_to_stopped")(running, item)

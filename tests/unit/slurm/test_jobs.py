@@ -1,4 +1,4 @@
-"""What squeue and sacct say of jobs."""
+"""The parsing of squeue's and sacct's output."""
 
 import pytest
 from dask_gateway_server.backends.jobqueue import slurm
@@ -20,5 +20,5 @@ def test_accounting_tells_how_a_job_ended(said, end):
 
 
 def test_upstream_takes_suspended_jobs_for_ended():
-    """The bug that ``ENDED`` of gateway.slurm.jobs is about."""
+    """The bug that ``gateway.slurm.jobs.ENDED`` avoids."""
     assert slurm.SlurmBackend.parse_job_states(None, "1 S\n2 RQ\n3 R\n") == {"1": False, "2": False, "3": True}

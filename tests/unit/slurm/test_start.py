@@ -1,4 +1,4 @@
-"""The start of a cluster: what the launcher is asked for, what is recorded, and what a refusal leaves."""
+"""The start of a cluster: calls of the launcher, records, and that a refusal leaves nothing."""
 
 import asyncio
 import base64

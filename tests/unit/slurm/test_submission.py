@@ -1,4 +1,4 @@
-"""The jobs that become of a request: options of sbatch, scripts, and what they must not contain."""
+"""The jobs of a request: options of sbatch, scripts, and the secrets that neither contains."""
 
 import asyncio
 import dataclasses
@@ -19,7 +19,7 @@ from tests.unit.slurm.world import ALICE, CANARY, PYTHON, STAGING, cluster_in
 
 @pytest.fixture
 def submission(running, launcher, testbed_site):
-    """Submits what a request needs, a scheduler or so many workers; returns what the launcher gets, and the cluster."""
+    """Submits a scheduler or so many workers of a request; returns the job that the launcher gets, and the cluster."""
 
     async def submit(request, count, changed):
         values = {"status": JobStatus.RUNNING, "scheduler_address": "tls://node:1", "count": count}
@@ -46,7 +46,7 @@ def submission(running, launcher, testbed_site):
 
 
 def words_of(script):
-    """The words of the command that a job becomes, after an array task has found its name."""
+    """The words of a script's command; each array task has its worker's name in ``$1`` by then."""
     first, *_, line = script.splitlines()
     assert first == "#!/bin/sh"
     return shlex.split(line)

@@ -75,7 +75,7 @@ async def test_the_sites_total_of_a_user_holds_over_all_clusters(bounded, launch
 
 
 async def test_upstream_gives_a_cluster_up_that_slurm_takes_no_workers_of_for_a_moment(running, launcher, testbed_site):
-    """The bug that the previous test is about."""
+    """The bug that makes our own ``_check_cluster_scale`` and ``submit_workers`` necessary."""
 
     async def away(*_arguments):
         raise LauncherError("Unable to contact slurm controller")

@@ -1,4 +1,4 @@
-"""The cluster folder that a start makes, and what is left of it and of the logs."""
+"""The cluster folder that the launcher makes, and its removal; the logs and their removal."""
 
 import os
 import shutil
