@@ -63,7 +63,12 @@ def test_other_options_of_jobs_are_refused(setting, name):
     assert setting.called("sbatch") is None
 
 
-@pytest.mark.parametrize("log", ["", "x.log", "../x.log", f"../{LOG}", f"{LOG}/x", f"{LOG}\n", "dask-worker-%j.log"])
+OTHERS_LOG = f"dask-scheduler-{'f' * 32}.log"
+
+
+@pytest.mark.parametrize(
+    "log", ["", "x.log", "../x.log", f"../{LOG}", f"{LOG}/x", f"{LOG}\n", "dask-worker-%j.log", OTHERS_LOG]
+)
 def test_a_log_has_a_name_of_its_kind(setting, log):
     setting.prepare()
     assert "error" in setting.submit(log=log)
