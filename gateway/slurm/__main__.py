@@ -1,4 +1,4 @@
-"""The SLURM gateway's services: ``python -m gateway.slurm server`` and ``python -m gateway.slurm proxy``."""
+"""Services of the SLURM gateway: ``python -m gateway.slurm server`` and ``python -m gateway.slurm proxy``."""
 
 import sys
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from gateway.site import Backend
 from gateway.slurm.configuration import server_config
 
 ARGUMENTS = {"server": [], "proxy": ["proxy"]}
-"""Command -> upstream's command line."""
+"""Name of a service -> arguments of upstream's command."""
 
 
 class SlurmGateway(Measured, DaskGateway):  # type: ignore[misc] # upstream has no types
-    """Upstream's application, configured by the site instead of a configuration file."""
+    """Upstream's application; the site configures it instead of a configuration file."""
 
     kind = Backend.SLURM
 
     def load_config_file(self, *_arguments: Any, **_options: Any) -> None:
-        """Take the site's configuration; upstream's proxy command calls this too."""
+        """Load the configuration from the site; upstream's proxy command calls this too."""
         self.update_config(server_config(current_site()))
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the service that the only argument names, until it is told to end."""
+    """Run the service that the only argument names, until a signal ends it."""
     if len(arguments) != 1 or arguments[0] not in ARGUMENTS:
         sys.exit(f"usage: python -m gateway.slurm {'|'.join(ARGUMENTS)}")
     SlurmGateway.launch_instance(argv=ARGUMENTS[arguments[0]])

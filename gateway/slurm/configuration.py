@@ -1,4 +1,4 @@
-"""From a site to the configuration of the SLURM gateway, and from a user's request to that of a cluster. Pure."""
+"""Configuration of the SLURM gateway from a site, and of a cluster from a user's request. Pure."""
 
 import math
 from typing import Any
@@ -9,22 +9,22 @@ from gateway.as_user.preflight import Plan
 from gateway.request import storage
 from gateway.request.options import ClusterRequest, cluster_options
 from gateway.site import GIB, Backend, Site
-from gateway.slurm.launcher import VARIABLES
+from gateway.slurm.cluster_folder import VARIABLES
 
 HEARTBEAT_SECONDS = 15
 HEARTBEAT_TIMEOUT_SECONDS = 300
-"""Upstream's twice the period kills schedulers that are busy with a big graph, or with a crowd of starting workers."""
+"""Upstream's default, twice the period, ends clusters whose scheduler is busy with a big graph or many new workers."""
 MOST_BACKOFF_SECONDS = 30
-"""Between attempts to cancel a job (upstream: 300)."""
+"""Longest backoff between attempts to cancel a job (upstream: 300)."""
 CHECK_SECONDS = 5
-"""How late a bound of time may be noticed (upstream: 20)."""
+"""Period of the checks of timeouts (upstream: 20)."""
 
 SCRATCH = "/tmp/dask-{uid}"  # noqa: S108 - made by the user's job for the user alone
-"""Home of scheduler and workers, which see no /home: a directory of their node."""
+"""HOME of scheduler and workers, which have no /home: a directory on their node."""
 
 
 def server_config(site: Site) -> Config:
-    """The configuration of API server and proxy."""
+    """Return the configuration of the server and the proxy."""
     slurm = site.slurm
     config = Config()
     config.DaskGateway.address = f"127.0.0.1:{slurm.api_port}"
@@ -32,7 +32,7 @@ def server_config(site: Site) -> Config:
     config.DaskGateway.backend_class = "gateway.slurm.backend.FacilitySlurmBackend"
     config.Measured.metrics_address = f"{slurm.metrics_address}:{slurm.metrics_port}"
     config.HubAuthenticator.backend = Backend.SLURM.value
-    # A service of its own, so that clients stay connected while the server restarts.
+    # The proxy is a service of its own, so that clients stay connected while the server restarts.
     config.Proxy.externally_managed = True
     config.Proxy.address = f":{slurm.proxy_port}"
     backend = config.FacilitySlurmBackend
@@ -40,7 +40,7 @@ def server_config(site: Site) -> Config:
     backend.db_url = f"sqlite:///{slurm.state_directory}/gateway.sqlite"
     backend.stop_clusters_on_shutdown = False
     backend.cluster_start_timeout = slurm.timeouts.start_seconds
-    # Waiting in SLURM's queue is no failure.
+    # A worker may wait in SLURM's queue for the whole lifetime.
     backend.worker_start_timeout = slurm.timeouts.lifetime_seconds
     backend.cluster_heartbeat_period = HEARTBEAT_SECONDS
     backend.cluster_heartbeat_timeout = HEARTBEAT_TIMEOUT_SECONDS
@@ -51,9 +51,9 @@ def server_config(site: Site) -> Config:
 
 
 def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
-    """Traits of the cluster's configuration (:class:`gateway.slurm.backend.FacilitySlurmClusterConfig`).
+    """Return the traits of :class:`gateway.slurm.cluster_configuration.FacilitySlurmClusterConfig` for a request.
 
-    The user's variables are not in it: the gateway writes them into the cluster's folder and forgets them.
+    They do not contain the user's variables: the gateway writes these into the cluster's folder and forgets them.
     """
     slurm = site.slurm
     cores = math.ceil(request.worker_cores)
@@ -74,7 +74,7 @@ def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
 
 
 def plan_of(site: Site, request: ClusterRequest) -> Plan:
-    """What the launcher checks on the submission host, and what jobs start by."""
+    """Return the plan of the launcher's preflight on the submission host and of the cluster's jobs."""
     mounts = storage.mounts(site, Backend.SLURM, request.user_class)
     return Plan(
         option=request.environment.option,
@@ -85,7 +85,7 @@ def plan_of(site: Site, request: ClusterRequest) -> Plan:
         markers=[],
         workers=storage.WORKERS[Backend.SLURM],
         advice=storage.elsewhere(site, Backend.SLURM, request.user_class),
-        # In the cluster's folder.
+        # The jobs of a cluster get the path in the cluster's folder.
         variables=VARIABLES,
         scratch=SCRATCH.format(uid=request.account.uid),
     )

@@ -1,4 +1,4 @@
-"""What the clusters of a user hold on SLURM, as far as the site bounds it. Pure."""
+"""What the clusters of a user hold on SLURM, and how many workers the site's user total grants. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from gateway.site import UserTotal
 
 
 def held(clusters: Sequence[Cluster]) -> dict[str, Resources]:
-    """Cluster -> what it holds: workers that wait in the queue too, and those that still end."""
+    """Return what each cluster holds, by its name: pending and ending workers count too."""
     return {cluster.name: _held(cluster) for cluster in clusters}
 
 
@@ -20,14 +20,17 @@ def _held(cluster: Cluster) -> Resources:
 
 
 def missing(cluster: Cluster) -> int:
-    """How many workers a cluster wishes for beside those that it has."""
+    """Return how many more workers a cluster has requested than it has."""
     if cluster.target != JobStatus.RUNNING or cluster.status != JobStatus.RUNNING:
         return 0
     return int(max(0, cluster.count - len(cluster.active_workers())))
 
 
 def grant(bound: UserTotal | None, clusters: Sequence[Cluster], cluster: Cluster) -> int:
-    """How many of the missing workers a cluster gets now, fair between all clusters of its user."""
+    """Return how many of its missing workers a cluster gets now; the grants are fair between the user's clusters.
+
+    ``clusters`` are all clusters of the user. Without a bound, a cluster gets all missing workers.
+    """
     if bound is None:
         return missing(cluster)
     total, amounts = Resources.of_total(bound), held(clusters)
@@ -39,7 +42,7 @@ def grant(bound: UserTotal | None, clusters: Sequence[Cluster], cluster: Cluster
 
 
 def reachable(cluster: Cluster, wanted: int, all_held: Mapping[str, Resources], total: Resources) -> int:
-    """How many of the wanted workers the total leaves room for, those that the cluster has included."""
+    """Return how many of the requested workers the total has room for, the cluster's present workers included."""
     others = quota.sum_of(all_held.values()) - all_held[cluster.name]
     scheduler, worker = (Resources.of_role(cluster.config, role) for role in ("scheduler", "worker"))
     return quota.fitting(total - others - scheduler, worker, wanted)

@@ -1,4 +1,4 @@
-"""Which environments import Dask: found out once for all clusters that start alike, for a look costs half a second."""
+"""Cache of import checks, keyed by the environment's state; one check takes half a second."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -7,19 +7,19 @@ from functools import partial
 from gateway.errors import Refusal
 
 MOST_REMEMBERED = 1000
-"""Environments; a user who changes one leaves its former state behind here."""
+"""Bound on the cached checks; an environment that its user changes leaves its former state in the cache."""
 
 
 class ImportChecks:
-    """Checks that run or were passed. What failed is forgotten: its user is about to mend it."""
+    """Checks that run or have passed. A check that failed is forgotten, because the user may repair the environment."""
 
     def __init__(self) -> None:
         self._checks: dict[Hashable, asyncio.Future[None]] = {}
 
     async def passed(self, environment: Hashable, check: Callable[[], Awaitable[None]]) -> None:
-        """Return when an environment is found good, by this check or an earlier one. Raises what the check raises.
+        """Return when an environment has passed the check, now or earlier. Raises what ``check`` raises.
 
-        ``environment`` is equal for equal states of an environment only.
+        ``environment`` is the key: equal keys stand for equal states of one environment.
         """
         earlier = self._checks.get(environment)
         if earlier is None:
@@ -29,7 +29,7 @@ class ImportChecks:
             await asyncio.shield(earlier)
         except Refusal:
             raise
-        except Exception:  # noqa: BLE001 - it says nothing of this cluster
+        except Exception:  # noqa: BLE001 - another error concerns the cluster of the earlier check alone
             await check()
 
     def _begin(self, environment: Hashable, check: Callable[[], Awaitable[None]]) -> asyncio.Future[None]:

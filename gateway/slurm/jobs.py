@@ -1,17 +1,21 @@
-"""What SLURM says of jobs, and which of them are whose. Pure."""
+"""Jobs as squeue and sacct print them, and the clusters that they belong to. Pure."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
+
+from dask_gateway_server.backends.db_base import Cluster
 
 from gateway.service.termination import StartFailure, Termination
 
 NAME = "dask-gateway"
-"""Of all jobs of the gateway: by it they are found, all in one call."""
+"""Name of all jobs of the gateway; one call of squeue lists them by it."""
 FORMAT = "%i|%T|%u|%U|%G|%k|%r"
 END_FORMAT = "State,ExitCode"
 MOST_TASKS = 1000
-"""In one array: SLURM's default of MaxArraySize is 1001, one more than the greatest index (``man slurm.conf``)."""
+"""Most tasks of one array: SLURM's default of MaxArraySize is 1001, one more than the largest index
+(``man slurm.conf``)."""
 ENDED = frozenset(
     {
         "BOOT_FAIL",
@@ -28,12 +32,12 @@ ENDED = frozenset(
         "TIMEOUT",
     }
 )
-"""States from which a job does not come back (``man squeue``, "JOB STATE CODES"); in all others it is alive.
+"""States of a job that has ended (``man squeue``, "JOB STATE CODES"); in all other states it is alive.
 
-Upstream takes any but four of them for the end, for example a job that is suspended or queued again.
+Upstream takes a job as ended in all states but four, for example when it is suspended or requeued.
 """
 LEAVING = ENDED | {"COMPLETING"}
-"""States in which there is nothing to cancel."""
+"""States in which a job needs no cancelling."""
 COMMENT = re.compile(r"(?P<release>[a-z0-9-]+)/(?P<cluster>[0-9a-f]{32})")
 
 
@@ -43,7 +47,7 @@ class Job:
 
     state: str
     reason: str
-    """Why it is not running; ``None`` is SLURM's word for no reason."""
+    """Why the job is pending; SLURM's word for no reason is ``None``."""
     user: str = ""
     uid: int = 0
     gid: int = 0
@@ -51,27 +55,35 @@ class Job:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs or may run yet."""
+        """Whether the job runs or may run later."""
         return self.state not in ENDED
 
 
 @dataclass(frozen=True, order=True)
 class Owner:
-    """Whose jobs these are: a cluster and its user."""
+    """The cluster that jobs belong to, and the account of its user."""
 
     cluster: str
     username: str
     uid: int
     gid: int
 
+    @classmethod
+    def of(cls, cluster: Cluster) -> Self:
+        """Return the owner of a cluster's jobs, from the cluster's record."""
+        return cls(cluster.name, cluster.username, cluster.config.uid, cluster.config.gid)
+
 
 def comment(release: str, cluster: str) -> str:
-    """By what a job is known as a cluster's, and as no other gateway's, even when the gateway has forgotten it."""
+    """Return the comment of a cluster's jobs.
+
+    By it, this gateway recognises a job as its own even when no cluster record knows the job.
+    """
     return f"{release}/{cluster}"
 
 
 def parsed(output: str) -> dict[str, Job]:
-    """Id -> job, from what squeue prints with :data:`FORMAT`."""
+    """Parse what squeue prints with :data:`FORMAT`: id -> job."""
     found = {}
     for line in filter(None, map(str.strip, output.splitlines())):
         number, state, user, uid, gid, noted, reason = line.split("|", 6)
@@ -80,9 +92,9 @@ def parsed(output: str) -> dict[str, Job]:
 
 
 def end_of(output: str) -> str | None:
-    """How a job has ended, from what sacct prints with :data:`END_FORMAT`; None while it has not.
+    """Return how a job ended, from what sacct prints with :data:`END_FORMAT`; None when it has not ended.
 
-    For example ``OUT_OF_MEMORY, exit code 0:125``; what follows a state is left out (``CANCELLED by 20001``).
+    For example ``OUT_OF_MEMORY, exit code 0:125``. Words after the state, as in ``CANCELLED by 20001``, are left out.
     """
     for line in filter(None, map(str.strip, output.splitlines())):
         state, _, code = line.partition("|")
@@ -92,29 +104,33 @@ def end_of(output: str) -> str | None:
 
 
 def orphans(
-    known: Mapping[str, Job], remembered: Collection[str], submitting: Collection[str], release: str
+    known: Mapping[str, Job], recorded: Collection[str], submitting: Collection[str], release: str
 ) -> dict[Owner, list[str]]:
-    """Owner -> jobs that live and that the gateway does not remember, though they are its own.
+    """Return this gateway's live jobs that no cluster record knows: owner -> ids of jobs.
 
-    That happens when it is killed between a submission and its note of it. Clusters that are submitting are left out.
+    A gateway that is killed after sbatch and before it stores the job's id leaves an orphan. ``recorded`` holds the ids
+    in the cluster records. Clusters in ``submitting`` are skipped: their jobs are not recorded yet.
     """
     found: dict[Owner, list[str]] = {}
     for number, job in known.items():
         match = COMMENT.fullmatch(job.comment)
         if match is None or match["release"] != release or match["cluster"] in submitting:
             continue
-        if job.state not in LEAVING and number not in remembered:
+        if job.state not in LEAVING and number not in recorded:
             found.setdefault(Owner(match["cluster"], job.user, job.uid, job.gid), []).append(number)
     return found
 
 
 def arrays(numbers: Iterable[str]) -> list[str]:
-    """The arrays that tasks belong to, each once: scancel ends each by one request, however many its tasks."""
+    """Return the array of each array task, each once: scancel ends a whole array by one request."""
     return list(dict.fromkeys(number.partition("_")[0] for number in numbers))
 
 
 def of_delay(job: Job | None, seconds: int, log: str) -> Termination:
-    """Why a scheduler has not started within so many seconds."""
+    """Return why a scheduler has not started within the start timeout of so many seconds.
+
+    ``log`` is the path of the scheduler's log; ``job`` is None when squeue does not list the job.
+    """
     cause, text = _cause(job, log)
     return Termination(cause, f"The cluster did not start within {seconds} s: the scheduler's job {text}")
 

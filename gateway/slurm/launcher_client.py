@@ -1,4 +1,4 @@
-"""How the gateway has the launcher do something as a user (:mod:`gateway.slurm.launcher` is what sudo starts)."""
+"""The server's side of the launcher (:mod:`gateway.slurm.launcher`), which sudo starts as a user."""
 
 import asyncio
 import json
@@ -11,19 +11,19 @@ from gateway.slurm import launcher
 from gateway.slurm.jobs import Owner
 
 LAUNCHER = (sys.executable, "-I", "-m", launcher.__name__)
-"""Exactly what sudo allows (ansible/roles/gateway)."""
+"""The exact command that sudo allows (ansible/roles/gateway)."""
 ACT_SECONDS = 120
-"""Bound on one call of the launcher: longer than what it bounds itself."""
+"""Timeout of one call of the launcher; longer than the timeouts inside the launcher."""
 
 
 class LauncherError(Exception):
-    """The launcher could not do what it was asked for."""
+    """The launcher failed, or sudo did not start it."""
 
 
 async def act(owner: Owner, action: str, **arguments: Any) -> dict[str, Any]:
-    """Have the launcher do something as a user.
+    """Have the launcher do an action as the user of a cluster, and return its answer.
 
-    Raises :class:`Refusal` for what is the user's to mend, :class:`LauncherError` for the rest.
+    Raises :class:`gateway.errors.Refusal` for a fault that the user can repair, :class:`LauncherError` for all others.
     """
     request = {"action": action, "cluster": owner.cluster, "uid": owner.uid, "gid": owner.gid}
     process = await asyncio.create_subprocess_exec(
@@ -38,17 +38,20 @@ async def act(owner: Owner, action: str, **arguments: Any) -> dict[str, Any]:
             process.communicate(json.dumps({**request, **arguments}).encode()), ACT_SECONDS
         )
     except TimeoutError:
-        # It can't be ended from here: it is another user's. Most likely it waits for a file system.
+        # The gateway can't kill the process of another user. Most likely the process waits for a file system.
         raise LauncherError(f"{action!r} took longer than {ACT_SECONDS} s") from None
     return read_answer(action, output, errors)
 
 
 def read_answer(action: str, output: bytes, errors: bytes) -> dict[str, Any]:
-    """What the launcher answers. Raises :class:`Refusal` or :class:`LauncherError`."""
+    """Read the launcher's answer to an action.
+
+    Raises :class:`gateway.errors.Refusal` or :class:`LauncherError` when the launcher did not do the action.
+    """
     try:
         answer: Mapping[str, Any] = json.loads(output)
     except ValueError:
-        # sudo itself says no, or the program did not start.
+        # sudo refused the command, or the launcher did not start.
         said = errors.decode(errors="replace").strip()[-500:]
         raise LauncherError(f"the launcher did not answer to {action!r}: {said}") from None
     if "refusal" in answer:

@@ -1,47 +1,51 @@
-"""What the gateway asks SLURM itself, under its own account: squeue and sacct."""
+"""Queries of SLURM under the gateway's own account: squeue and sacct."""
 
 import asyncio
 
-from gateway.slurm import jobs, launcher
+from gateway.slurm import jobs
+from gateway.slurm.commands import SLURM_ENVIRONMENT, SLURM_SECONDS
 
 
 class CommandError(Exception):
-    """SLURM did not answer, or not in time."""
+    """A command of SLURM failed or ran into its timeout."""
 
 
 async def listed(squeue: str) -> dict[str, jobs.Job]:
-    """Id -> job, of all jobs of the gateway that SLURM remembers, in one call. Raises :class:`CommandError`.
+    """List all jobs of the gateway that SLURM knows, by one call: id -> job. Raises :class:`CommandError`.
 
-    Upstream asks for jobs by number, to which squeue gives no list when the only one is unknown to it.
+    Upstream lists jobs by id. Then squeue fails when it does not know the only id.
     """
     return jobs.parsed(
-        await _answer(squeue, "--noheader", "--array", "--states=all", f"--name={jobs.NAME}", f"--format={jobs.FORMAT}")
+        await _output(squeue, "--noheader", "--array", "--states=all", f"--name={jobs.NAME}", f"--format={jobs.FORMAT}")
     )
 
 
 async def end_of(sacct: str, number: str) -> str | None:
-    """How a job has ended, as accounting knows it, some seconds late; None if it does not. Raises no error."""
+    """Return how a job ended, as SLURM's accounting stores it; raise no error.
+
+    None when accounting does not know it, or not yet: it is some seconds late.
+    """
     try:
-        answer = await _answer(
+        output = await _output(
             sacct, "--noheader", "--allocations", "--parsable2", f"--jobs={number}", f"--format={jobs.END_FORMAT}"
         )
     except (CommandError, OSError):
         return None
-    return jobs.end_of(answer)
+    return jobs.end_of(output)
 
 
-async def _answer(command: str, *arguments: str) -> str:
+async def _output(command: str, *arguments: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *(command, *arguments),
-        env=launcher.SLURM_ENVIRONMENT,
+        env=SLURM_ENVIRONMENT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        output, errors = await asyncio.wait_for(process.communicate(), launcher.SLURM_SECONDS)
+        output, errors = await asyncio.wait_for(process.communicate(), SLURM_SECONDS)
     except TimeoutError:
         process.kill()
-        raise CommandError(f"{command} took longer than {launcher.SLURM_SECONDS} s") from None
+        raise CommandError(f"{command} took longer than {SLURM_SECONDS} s") from None
     if process.returncode != 0:
         raise CommandError(f"{command}: {errors.decode(errors='replace').strip()[-500:]}")
     return output.decode(errors="replace")

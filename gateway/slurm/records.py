@@ -1,4 +1,4 @@
-"""What upstream's database has no way to do: many records at once, and none."""
+"""Operations on upstream's database of clusters and workers that upstream lacks."""
 
 import uuid
 
@@ -7,9 +7,33 @@ from dask_gateway_server.backends.db_base import clusters as clusters_table
 from dask_gateway_server.backends.db_base import workers as workers_table
 from dask_gateway_server.utils import timestamp
 
+GONE = {"gone": True}
+"""State of a worker whose job has ended, and of a cluster whose jobs have ended and whose folder is removed."""
+
+
+def present_clusters(records: DataManager) -> list[Cluster]:
+    """List the clusters that have not ended, those that are ending included."""
+    return [cluster for cluster in records.name_to_cluster.values() if cluster.status < JobStatus.STOPPED]
+
+
+def clusters_of(records: DataManager, username: str) -> list[Cluster]:
+    """List the clusters of a user that have not ended, those that are ending included."""
+    known = records.username_to_clusters.get(username, {}).values()
+    return [cluster for cluster in known if cluster.status < JobStatus.STOPPED]
+
+
+def job_ids(records: DataManager) -> set[str]:
+    """Return the ids of the jobs of all clusters that have not ended."""
+    clusters = present_clusters(records)
+    items = [*clusters, *(worker for cluster in clusters for worker in cluster.workers.values())]
+    return {item.state["job_id"] for item in items if "job_id" in item.state}
+
 
 def create_workers(records: DataManager, cluster: Cluster, count: int) -> None:
-    """As ``create_worker``, that many times, in one transaction: the event loop waits for the disk once."""
+    """Create the records of so many workers in one transaction, so that the event loop waits for the disk once.
+
+    Each record is as upstream's ``create_worker`` makes it.
+    """
     now = timestamp()
     made = []
     with records.db.begin() as connection:
@@ -28,7 +52,7 @@ def create_workers(records: DataManager, cluster: Cluster, count: int) -> None:
 
 
 def forget(records: DataManager, cluster: Cluster) -> None:
-    """Keep no record of a cluster of which nothing else is left."""
+    """Delete the record of a cluster that has neither jobs nor a folder."""
     with records.db.begin() as connection:
         connection.execute(clusters_table.delete().where(clusters_table.c.id == cluster.id))
     del records.id_to_cluster[cluster.id], records.name_to_cluster[cluster.name]

@@ -1,23 +1,70 @@
-"""What sbatch is told: the options and the script of a job. Pure."""
+"""What sbatch gets: the options and the script of a job. Pure."""
 
 import math
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
+from dask_gateway_server.backends.db_base import Cluster
 from dask_gateway_server.backends.jobqueue.slurm import slurm_format_memory
 
+from gateway.as_user import preflight
 from gateway.site import JobPlacement, SlurmGateway
-from gateway.slurm import jobs
+from gateway.slurm import cluster_folder, jobs
 
-TASK_NAME = "\0name of the task's worker"
-"""Stands in a command for what differs between the tasks of an array."""
+TASK_NAME = "\0name of the array task's worker"
+"""Placeholder in a command for the worker's name, in which the tasks of an array differ."""
+
+
+def scheduler_job(slurm: SlurmGateway, cluster: Cluster, folder: str, command: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments of the launcher's ``submit`` for the scheduler's job.
+
+    ``folder`` is the cluster's folder, ``command`` upstream's command of the scheduler.
+    """
+    return {
+        "log": cluster_folder.SCHEDULER_LOG.format(cluster.name),
+        "script": script(slurm.scheduler_jobs, preflight_command(cluster, folder, command)),
+        "options": _options_of(slurm, slurm.scheduler_jobs, cluster, "scheduler"),
+    }
+
+
+def worker_jobs(
+    slurm: SlurmGateway, cluster: Cluster, folder: str, command: Sequence[str], names: Sequence[str]
+) -> dict[str, Any]:
+    """Return the arguments of the launcher's ``submit`` for an array with one task for each name of a worker.
+
+    ``command`` is upstream's command of a worker whose name is :data:`TASK_NAME`.
+    """
+    return {
+        "log": cluster_folder.WORKER_LOG,
+        "script": script(slurm.worker_jobs, preflight_command(cluster, folder, command), names),
+        "options": _options_of(slurm, slurm.worker_jobs, cluster, "worker") | array(len(names)),
+    }
+
+
+def preflight_command(cluster: Cluster, folder: str, command: Sequence[str]) -> list[str]:
+    """Return the command that runs the preflight in the user's interpreter, which then becomes ``command``."""
+    plan = preflight.decoded(cluster.config.plan)._replace(variables=f"{folder}/{cluster_folder.VARIABLES}")
+    # Isolated and without site-packages: no file of the user changes what runs before the user's variables are set.
+    return [plan.python, "-IS", f"{folder}/{cluster_folder.PROGRAM}", "start", plan.encoded(), *command]
+
+
+def _options_of(slurm: SlurmGateway, placement: JobPlacement, cluster: Cluster, role: str) -> dict[str, str]:
+    return options(
+        slurm,
+        placement,
+        cluster.name,
+        cores=cluster.config[f"{role}_cores"],
+        memory_bytes=cluster.config[f"{role}_memory"],
+        lifetime_seconds=cluster.config.lifetime_seconds,
+    )
 
 
 def options(
     slurm: SlurmGateway, placement: JobPlacement, cluster: str, *, cores: int, memory_bytes: int, lifetime_seconds: int
 ) -> dict[str, str]:
-    """Long options of sbatch -> values."""
-    wanted = {
+    """Return the options of sbatch for a job of a cluster: long option -> value."""
+    found = {
         "job-name": jobs.NAME,
         "comment": jobs.comment(slurm.release, cluster),
         "account": slurm.account,
@@ -29,18 +76,18 @@ def options(
         "mem": slurm_format_memory(memory_bytes),
         "time": str(math.ceil(lifetime_seconds / 60)),
     }
-    return {name: value for name, value in wanted.items() if value}
+    return {name: value for name, value in found.items() if value}
 
 
 def array(size: int) -> dict[str, str]:
-    """The option that makes an array of a job."""
+    """Return the option of sbatch that makes a job an array of so many tasks."""
     return {"array": f"0-{size - 1}"}
 
 
 def script(placement: JobPlacement, command: Sequence[str], names: Sequence[str] = ()) -> str:
-    """The script of a job, or of an array whose n-th task finds the n-th name in the place of :data:`TASK_NAME`.
+    """Return the script of a job, or of an array whose n-th task has the n-th name in the place of :data:`TASK_NAME`.
 
-    SLURM's accounting keeps it, so there must be nothing secret in it.
+    SLURM's accounting stores the script, so it contains no secret.
     """
     words = " ".join('"$1"' if word == TASK_NAME else shlex.quote(word) for word in command)
     lines = ["#!/bin/sh", *(f"#SBATCH {option}" for option in placement.extra_options)]

@@ -32,9 +32,10 @@ from gateway.service import metrics, middleware
 from gateway.service.metrics import Measured
 from gateway.service.termination import EndCause, StartFailure
 from gateway.site import GIB, Backend
-from gateway.slurm import queries
+from gateway.slurm import launcher_client, queries
 from gateway.slurm.__main__ import SlurmGateway
-from gateway.slurm.backend import FacilitySlurmBackend, FacilitySlurmClusterConfig
+from gateway.slurm.backend import FacilitySlurmBackend
+from gateway.slurm.cluster_configuration import FacilitySlurmClusterConfig
 from gateway.slurm.configuration import cluster_config, server_config
 from gateway.slurm.jobs import Job
 from gateway.slurm.launcher_client import LauncherError
@@ -186,15 +187,15 @@ class TestSlurm:
         config = server_config(testbed_site)
         config.FacilitySlurmBackend.db_encrypt_keys = [base64.b64encode(bytes(32)).decode()]
         made = FacilitySlurmBackend(config=config, site=testbed_site)
-        made.db, made._started, made._last_client, made._reasons = DataManager(), 0, {}, {}
-        made._accounting_command = "sacct"
+        made.db, made._started, made._last_client = DataManager(), 0, {}
+        made.accounting_command = "sacct"
         made.queue = SimpleNamespace(put=lambda cluster: cluster.shutdown.set())
 
         async def nothing(*_, **__):
             return {}
 
         made.proxy = SimpleNamespace(remove_route=nothing)
-        monkeypatch.setattr(made, "_act", nothing)
+        monkeypatch.setattr(launcher_client, "act", nothing)
         return made
 
     @pytest.fixture
@@ -266,7 +267,7 @@ class TestSlurm:
                 ending.append(asyncio.ensure_future(backend.reconcile_cluster(cluster)))
                 backend.queue.put = lambda cluster: cluster.shutdown.set()
 
-        monkeypatch.setattr(backend, "_act", act)
+        monkeypatch.setattr(launcher_client, "act", act)
         backend.queue.put = put
         user = FacilityUser(User("alice"), classify("alice", testbed_site.identity.classes), ALICE.account)
         with counted(Backend.SLURM, cause):

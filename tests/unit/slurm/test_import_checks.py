@@ -1,4 +1,4 @@
-"""When an environment is looked at again, and who hears what was found."""
+"""When an environment is checked again, and which clusters share the result of a check."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from gateway.slurm import import_checks
 
 
 class Check:
-    """A look at an environment that ends when the test says so."""
+    """A check of an environment that ends when the test sets ``goes_on``."""
 
     def __init__(self, *errors):
         self.errors, self.begun, self.goes_on = list(errors), 0, asyncio.Event()

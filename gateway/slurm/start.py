@@ -1,0 +1,209 @@
+"""Start of a cluster on SLURM: its record, its folder, the checks of its environment, its scheduler's job."""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from dask_gateway_server.backends.db_base import Cluster, JobStatus
+from dask_gateway_server.backends.jobqueue import slurm
+
+from gateway.as_user import preload
+from gateway.errors import Refusal
+from gateway.identity.authenticator import FacilityUser
+from gateway.request import environment_variables
+from gateway.request.options import ClusterRequest
+from gateway.service import metrics, scheduler_reports
+from gateway.service.backend import FacilityBackend
+from gateway.service.termination import Cause, StartFailure
+from gateway.slurm import cluster_folder, launcher_client, records, submission
+from gateway.slurm.import_checks import ImportChecks
+from gateway.slurm.jobs import Owner
+from gateway.slurm.launcher_client import LauncherError
+
+DISCARD_SECONDS = 60
+"""How long a refusal waits for the end of the scheduler's job that is already submitted."""
+
+
+class StartBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore[misc] # upstream has no types
+    """The part of the back end that starts clusters."""
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self.causes: dict[str, Cause] = {}
+        """Cluster -> cause of its termination, where the gateway knows more than the cluster's last states show."""
+        self.reasons: dict[str, str] = {}
+        """Cluster -> why it did not start."""
+        self.submitting: set[str] = set()
+        """Clusters whose jobs are being submitted, so that the ids are not in their records yet."""
+        self._cluster_created = asyncio.Event()
+        self._imports = ImportChecks()
+
+    def reason_of(self, name: str) -> str | None:
+        """Return why a cluster did not start, if the gateway knows it."""
+        return self.reasons.get(name)
+
+    async def wait_for_cluster(self) -> None:
+        """Return when a cluster exists that has not ended.
+
+        Without a cluster, upstream's loops would wake the process eight times a minute.
+        """
+        if not records.present_clusters(self.db):
+            self._cluster_created.clear()
+            await self._cluster_created.wait()
+
+    async def start_cluster(self, user: FacilityUser, cluster_options: Any) -> str:
+        """Create a cluster and return its name when its environment has passed the checks, which run as the user.
+
+        The slowest check imports Dask. It runs while the scheduler's job already starts, and once for each state of an
+        environment: the scheduler's job checks it again. Raises :class:`gateway.errors.Refusal`; a refused cluster
+        leaves neither folder nor record.
+        """
+        prepared = await self.prepare(user, cluster_options)
+        self._check_room(user, prepared)
+        cluster = self.db.create_cluster(user.name, prepared.options, prepared.config.to_dict())
+        self._cluster_created.set()
+        state = await self._prepare_folder(cluster, prepared.request)
+        self.log.info("Created cluster %s for user %s", cluster.name, user.name)
+        self.queue.put(cluster)
+        try:
+            environment = _environment(prepared.request, state)
+            await self._imports.passed(environment, lambda: self._check_imports(cluster))
+        except BaseException as error:
+            self.causes[cluster.name] = failure_of_error(error)
+            await self._discard(cluster)
+            raise self._explained(cluster, error) from error
+        return str(cluster.name)
+
+    async def _prepare_folder(self, cluster: Cluster, request: ClusterRequest) -> Sequence[int]:
+        """Have the launcher check the environment, make the cluster's folder and submit the scheduler's job.
+
+        Returns the state of the environment. Raises :class:`gateway.errors.Refusal`; then no record is left.
+        """
+        self.submitting.add(cluster.name)
+        try:
+            answer = await launcher_client.act(
+                Owner.of(cluster),
+                "start",
+                plan=cluster.config.plan,
+                files=self._files(cluster, request),
+                job=self._scheduler_job(cluster),
+            )
+            if "job" in answer:
+                self.log.info("Scheduler of cluster %s submitted as job %s", cluster.name, answer["job"])
+                self.db.update_cluster(cluster, state={"job_id": answer["job"]})
+        except BaseException as error:
+            metrics.count(self.kind, failure_of_error(error))
+            records.forget(self.db, cluster)
+            raise self._explained(cluster, error) from error
+        finally:
+            self.submitting.discard(cluster.name)
+        state: Sequence[int] = answer["state"]
+        return state
+
+    async def _check_imports(self, cluster: Cluster) -> None:
+        await launcher_client.act(Owner.of(cluster), "imports", plan=cluster.config.plan)
+
+    def _explained(self, cluster: Cluster, error: BaseException) -> BaseException:
+        """Return the error as the user may see it; log the launcher's errors."""
+        if not isinstance(error, LauncherError):
+            return error
+        self.log.error("Cluster %s of %s: %s", cluster.name, cluster.username, error)
+        return Refusal(
+            f"The gateway could not prepare your cluster on the submission host: {error}."
+            " Try again; if it stays so, tell the administrators."
+        )
+
+    async def _discard(self, cluster: Cluster) -> None:
+        """End a refused cluster, whose scheduler's job may run already, and delete its folder, logs and record."""
+        self.db.update_cluster(cluster, target=JobStatus.FAILED)
+        self.queue.put(cluster)
+        try:
+            await asyncio.wait_for(cluster.shutdown, DISCARD_SECONDS)
+            await launcher_client.act(Owner.of(cluster), "discard")
+        except (TimeoutError, LauncherError) as error:
+            # The record stays, so that the gateway keeps retrying to end the cluster.
+            self.log.error("Refused cluster %s of %s has not ended: %r", cluster.name, cluster.username, error)
+        else:
+            records.forget(self.db, cluster)
+
+    def _files(self, cluster: Cluster, request: ClusterRequest) -> dict[str, str]:
+        """Return the files of the cluster's folder, with secrets and variables: name -> content in base64."""
+        contents = {
+            cluster_folder.CERTIFICATE: cluster.tls_cert,
+            cluster_folder.KEY: cluster.tls_key,
+            cluster_folder.TOKEN: cluster.token.encode(),
+            cluster_folder.VARIABLES: environment_variables.encoded({**request.variables, **self.get_env(cluster)}),
+        }
+        return {name: b64encode(content).decode() for name, content in contents.items()}
+
+    def get_staging_directory(self, cluster: Cluster) -> str:
+        """Return the cluster's folder, which the launcher makes."""
+        return cluster_folder.folder(_staging(cluster), cluster.name)
+
+    def scheduler_log_of(self, cluster: Cluster) -> str:
+        """Return the path of the scheduler's log."""
+        logs = cluster_folder.cluster_logs(_staging(cluster), cluster.name)
+        return f"{logs}/{cluster_folder.SCHEDULER_LOG.format(cluster.name)}"
+
+    def get_env(self, cluster: Cluster) -> dict[str, str]:
+        """Return the gateway's own variables for schedulers and workers; the launcher writes them into a file.
+
+        The token and the key pair are files too. Upstream passes the variables to sbatch, so that SLURM's accounting
+        stores the token.
+        """
+        certificate, key = self.get_tls_paths(cluster)
+        tls = "DASK_DISTRIBUTED__COMM__TLS__"
+        return {
+            "DASK_GATEWAY_API_URL": self.api_url,
+            "DASK_GATEWAY_API_TOKEN": f"{self.get_staging_directory(cluster)}/{cluster_folder.TOKEN}",
+            "DASK_GATEWAY_CLUSTER_NAME": cluster.name,
+            preload.REPORT_SECONDS: str(self.site.slurm.timeouts.report_seconds),
+            "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
+            f"{tls}CA_FILE": certificate,
+            **{f"{tls}{role}__CERT": certificate for role in ("SCHEDULER", "WORKER")},
+            **{f"{tls}{role}__KEY": key for role in ("SCHEDULER", "WORKER")},
+        }
+
+    def get_scheduler_command(self, cluster: Cluster) -> list[str]:
+        """Return upstream's command with our preload before upstream's own."""
+        path = f"{self.get_staging_directory(cluster)}/{cluster_folder.PRELOAD}"
+        return scheduler_reports.with_preload(super().get_scheduler_command(cluster), path)
+
+    async def do_start_cluster(self, cluster: Cluster) -> AsyncIterator[dict[str, Any]]:
+        """Submit the scheduler's job, unless SLURM accepted it in :meth:`start_cluster`; yield the state to store."""
+        if "job_id" in cluster.state:
+            yield cluster.state
+            return
+        self.submitting.add(cluster.name)
+        try:
+            answer = await launcher_client.act(Owner.of(cluster), "submit", **self._scheduler_job(cluster))
+            self.log.info("Scheduler of cluster %s submitted as job %s", cluster.name, answer["job"])
+            yield {"job_id": answer["job"]}
+        except LauncherError as error:
+            self.reasons[cluster.name] = f"SLURM did not take the scheduler's job: {error}. Try again later."
+            self.causes[cluster.name] = StartFailure.LAUNCHER
+            raise
+        finally:
+            self.submitting.discard(cluster.name)
+
+    def _scheduler_job(self, cluster: Cluster) -> dict[str, Any]:
+        return submission.scheduler_job(
+            self.site.slurm, cluster, self.get_staging_directory(cluster), self.get_scheduler_command(cluster)
+        )
+
+
+def _staging(cluster: Cluster) -> str:
+    return cluster_folder.staging_directory(cluster.config.staging_directory, cluster.username)
+
+
+def _environment(request: ClusterRequest, state: Sequence[int]) -> tuple[object, ...]:
+    """Return the key of an import check: all that decides whether Dask can be imported."""
+    return request.username, request.environment.prefix, tuple(state), frozenset(request.variables.items())
+
+
+def failure_of_error(error: BaseException) -> StartFailure:
+    """Return the cause to count for an error of the launcher's actions ``start`` and ``imports``."""
+    if isinstance(error, Refusal):
+        return StartFailure.PREFLIGHT
+    return StartFailure.LAUNCHER if isinstance(error, Exception) else StartFailure.OTHER
