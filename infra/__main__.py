@@ -11,9 +11,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 def main() -> None:
     """Declare the stack. Pulumi puts only this directory on the module path, so the project's is added first."""
     sys.path.insert(0, str(PROJECT))
-    from infra import program, settings  # noqa: PLC0415 - see above
+    from infra import program, stack_settings  # noqa: PLC0415 - see above
 
-    program.build(settings.read(pulumi.Config(), PROJECT))
+    program.build(stack_settings.read(pulumi.Config(), PROJECT))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ from infra.crds import CustomResourceDefinitions
 from infra.kubernetes_gateway import KubernetesGateway, KubernetesGatewayArgs
 from infra.namespace import GatewayNamespace
 from infra.network import NetworkPolicies
-from infra.settings import Settings
 from infra.slurm_gateway import SlurmGatewayFront
+from infra.stack_settings import StackSettings
 from infra.storage import Storage
 
 
-def build(settings: Settings) -> None:
+def build(settings: StackSettings) -> None:
     """Declare everything of a site that lives on Kubernetes."""
     site = settings.site
     namespace = GatewayNamespace("namespace", site.kubernetes)

@@ -1,7 +1,7 @@
 import pytest
 
 from gateway import site
-from tests.infra.stack_settings import load
+from tests.infra.samples import load
 
 
 @pytest.fixture(scope="session", params=["testbed", "geddes"])

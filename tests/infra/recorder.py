@@ -9,7 +9,7 @@ import pulumi
 from pulumi.runtime import mocks
 
 from infra.program import build
-from infra.settings import Settings
+from infra.stack_settings import StackSettings
 
 KUBERNETES = "kubernetes:"
 SIGNATURE_KEY = "4dabf18193072939515e22adb298388d"
@@ -91,6 +91,6 @@ def record(program: Callable[[], None]) -> Recorder:
     return recorder
 
 
-def render(settings: Settings) -> Manifests:
+def render(settings: StackSettings) -> Manifests:
     """The objects of a stack."""
     return record(lambda: build(settings)).manifests

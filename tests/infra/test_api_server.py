@@ -6,15 +6,15 @@ import secrets
 import pytest
 from dask_gateway_server.backends.kubernetes.backend import KubeClusterConfig
 from dask_gateway_server.utils import FrozenAttrDict
-from gateway.kubernetes.controller.controller import FacilityKubeController
 
 from gateway.identity.accounts import Account
 from gateway.kubernetes.configuration import cluster_config, controller_config
+from gateway.kubernetes.controller.controller import FacilityKubeController
 from gateway.request.environments import Environment
 from gateway.request.options import ClusterRequest
 from testbed import cluster, process, stack
 from tests.infra.recorder import render
-from tests.infra.stack_settings import settings_of
+from tests.infra.samples import settings_of
 
 pytestmark = pytest.mark.e2e
 

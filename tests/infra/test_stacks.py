@@ -11,7 +11,7 @@ from gateway.site import Access, Backend, Site
 from infra.crds import TRAEFIK_KINDS
 from infra.program import build
 from tests.infra.recorder import is_secret, record, render
-from tests.infra.stack_settings import settings_of
+from tests.infra.samples import settings_of
 
 CLUSTER_SCOPED = {"Namespace", "CustomResourceDefinition", "PersistentVolume"}
 WORKLOADS = ("api", "controller", "traefik")

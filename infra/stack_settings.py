@@ -9,7 +9,7 @@ from gateway import site
 
 
 @dataclass(frozen=True)
-class Settings:
+class StackSettings:
     """Everything that decides what the stack declares."""
 
     site: site.Site
@@ -19,7 +19,7 @@ class Settings:
     """Certificates (PEM) of the directory's authority, for sites that have a ``directory.ca_file``."""
 
 
-def read(config: pulumi.Config, project: Path) -> Settings:
+def read(config: pulumi.Config, project: Path) -> StackSettings:
     """The settings of the selected stack.
 
     ``site`` (required) is the site file relative to the project; ``hub-token`` (required, secret) the JupyterHub
@@ -38,7 +38,7 @@ def read(config: pulumi.Config, project: Path) -> Settings:
             f"the site's identity.directory.ca_file is {ca_file}, but the stack has no certificates to put there; "
             "set them: pulumi config set directory-ca < ca.crt"
         )
-    return Settings(
+    return StackSettings(
         site=with_images(loaded, config.get_object("images") or {}),
         hub_token=config.require_secret("hub-token"),
         directory_ca=directory_ca if ca_file else None,
