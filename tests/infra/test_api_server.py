@@ -1,4 +1,4 @@
-"""What a real API server says to both stacks: the testbed's."""
+"""Both stacks against a real API server, that of the testbed."""
 
 import json
 import secrets
