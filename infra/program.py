@@ -1,4 +1,4 @@
-"""The whole stack, as components."""
+"""The stack: all components of a site."""
 
 import pulumi
 
@@ -12,7 +12,7 @@ from infra.storage import Storage
 
 
 def build(settings: StackSettings) -> None:
-    """Declare everything of a site that lives on Kubernetes."""
+    """Declare all Kubernetes objects of a site, and export the addresses of both gateways."""
     site = settings.site
     namespace = GatewayNamespace("namespace", site.kubernetes)
     definitions = CustomResourceDefinitions("definitions", manage_traefik=site.kubernetes.manage_traefik_crds)

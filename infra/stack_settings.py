@@ -1,4 +1,4 @@
-"""What the program is told: the site file, and through Pulumi's configuration what must not stand in it."""
+"""Settings of a stack: the site file, and the values of Pulumi's configuration that must not be in the site file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +10,22 @@ from gateway import site
 
 @dataclass(frozen=True)
 class StackSettings:
-    """Everything that decides what the stack declares."""
+    """All inputs of :func:`infra.program.build`."""
 
     site: site.Site
     hub_token: pulumi.Input[str]
-    """The gateway's JupyterHub API token; secret."""
+    """API token of the gateway's JupyterHub service; a secret."""
     directory_ca: str | None = None
-    """Certificates (PEM) of the directory's authority, for sites that have a ``directory.ca_file``."""
+    """Certificates (PEM) of the directory's certificate authority, for sites with ``identity.directory.ca_file``."""
 
 
 def read(config: pulumi.Config, project: Path) -> StackSettings:
-    """The settings of the selected stack.
+    """Read the settings of the selected stack from Pulumi's configuration.
 
-    ``site`` (required) is the site file relative to the project; ``hub-token`` (required, secret) the JupyterHub
-    service's token; ``images`` (an object with ``server``, ``environment``, ``traefik``) replaces images of the site;
-    ``directory-ca`` is needed when the site has a ``directory.ca_file``. Raises ``pulumi.RunError`` that says what to
-    set.
+    Keys: ``site`` (required), path of the site file, relative to the project; ``hub-token`` (required, secret), API
+    token of the JupyterHub service; ``images``, an object with any of ``server``, ``environment``, ``traefik`` that
+    replaces images of the site; ``directory-ca`` (PEM), required when the site has ``identity.directory.ca_file``.
+    Raises ``pulumi.RunError`` that says what to set.
     """
     try:
         loaded = site.load(project / config.require("site"))
@@ -35,8 +35,8 @@ def read(config: pulumi.Config, project: Path) -> StackSettings:
     ca_file = loaded.identity.directory.ca_file
     if ca_file and not directory_ca:
         raise pulumi.RunError(
-            f"the site's identity.directory.ca_file is {ca_file}, but the stack has no certificates to put there; "
-            "set them: pulumi config set directory-ca < ca.crt"
+            f"the site's identity.directory.ca_file is {ca_file}, but the stack's configuration has no directory-ca: "
+            "set it with `pulumi config set directory-ca < ca.crt`"
         )
     return StackSettings(
         site=with_images(loaded, config.get_object("images") or {}),
@@ -46,11 +46,13 @@ def read(config: pulumi.Config, project: Path) -> StackSettings:
 
 
 def with_images(original: site.Site, images: dict[str, str]) -> site.Site:
-    """The site with some of its images replaced. Raises ``pulumi.RunError`` for an image that no site has."""
+    """Return the site with some of its images replaced. Raises ``pulumi.RunError`` for an unknown image."""
     unknown = sorted(set(images) - set(site.Images.model_fields))
     if unknown:
         known = ", ".join(site.Images.model_fields)
-        raise pulumi.RunError(f"the stack's configuration images has the unknown key {unknown[0]!r}; known are {known}")
+        raise pulumi.RunError(
+            f"the stack's configuration images has the unknown key {unknown[0]!r}: use one of {known}"
+        )
     replaced = original.kubernetes.images.model_copy(update=images)
     kubernetes = original.kubernetes.model_copy(update={"images": replaced})
     return original.model_copy(update={"kubernetes": kubernetes})

@@ -1,4 +1,4 @@
-"""The settings under which tests render the stacks."""
+"""Sites and settings with which the tests render the stacks."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def load(name: str) -> site.Site:
 
 
 def settings_of(loaded: site.Site) -> StackSettings:
-    """Settings with a made-up token, and a made-up authority where the site wants one."""
+    """Return settings with a made-up token, and a made-up certificate authority if the site has one."""
     return StackSettings(
         site=loaded,
         hub_token="made-up-token",

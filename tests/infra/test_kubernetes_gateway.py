@@ -22,7 +22,9 @@ class TestController:
         assert spec["strategy"]["type"] == "Recreate"
         (container,) = spec["template"]["spec"]["containers"]
         assert ("startupProbe" in container, "readinessProbe" in container) == (True, False)
-        assert "spec" not in manifests.get("Lease", name), "who holds it is not Pulumi's to say"
+        assert "spec" not in manifests.get("Lease", name), (
+            "the controller writes the holder, and Pulumi must not overwrite it"
+        )
 
     def test_nothing_keeps_the_controllers_node_from_being_drained(self, manifests, any_site):
         assert f"controller-{any_site.kubernetes.release}" not in manifests.of_kind("PodDisruptionBudget")

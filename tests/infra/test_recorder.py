@@ -1,4 +1,4 @@
-"""The recorder itself: a recorder that sees nothing would let every other test here pass."""
+"""The recorder itself: with a recorder that records nothing, all other tests of this package would pass."""
 
 import pulumi
 import pytest

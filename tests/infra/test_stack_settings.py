@@ -1,4 +1,4 @@
-"""What the program is told by Pulumi's configuration."""
+"""Settings that the program reads from Pulumi's configuration."""
 
 import pulumi
 import pytest
@@ -12,7 +12,7 @@ PROJECT = "af-dask-gateway"
 
 
 def configured(**configuration):
-    """A stack's configuration (``_`` for ``-``)."""
+    """Return a stack's configuration; ``_`` in a keyword stands for ``-``."""
     pulumi.runtime.set_all_config(
         {f"{PROJECT}:{key.replace('_', '-')}": value for key, value in configuration.items()},
         [f"{PROJECT}:hub-token"],
@@ -21,7 +21,7 @@ def configured(**configuration):
 
 
 def read(**configuration):
-    """The settings of a stack with this configuration."""
+    """Return the settings of a stack with this configuration."""
     found = []
     record(lambda: found.append(stack_settings.read(configured(**configuration), ROOT)))
     return found[0]

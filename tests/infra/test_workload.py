@@ -51,7 +51,7 @@ class TestAvailability:
         drain = container["lifecycle"]["preStop"]["sleep"]["seconds"]
         assert drain == 5
         assert "httpGet" in container["readinessProbe"]
-        # Upstream's API lets a client wait for 20 s, and takes 15 s more at most to close.
+        # Upstream's API server answers a poll after 20 s at most, and closes within 15 s more.
         assert pod["terminationGracePeriodSeconds"] >= drain + 30
 
     @pytest.mark.parametrize("part", ["api", "traefik"])
