@@ -1,1 +1,1 @@
-"""The Pulumi program: what Geddes gets."""
+"""The Pulumi program: all Kubernetes objects of a site."""

@@ -1,4 +1,4 @@
-"""The kinds of objects that the gateway and its proxy add to Kubernetes."""
+"""Custom resource definitions (CRDs) of the gateway and of its proxy."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import pulumi
 from pulumi_kubernetes.apiextensions.v1 import CustomResourceDefinition
 
 ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-"""A part of a schema, in Kubernetes' own spelling: Pulumi passes a schema's properties on as they are."""
+"""Schema of an object with any fields, in Kubernetes' spelling: Pulumi does not translate a schema's keys."""
 TRAEFIK_KINDS = (
     "IngressRoute",
     "IngressRouteTCP",
@@ -20,13 +20,13 @@ TRAEFIK_KINDS = (
     "TLSStore",
     "TraefikService",
 )
-"""All that Traefik's provider lists: with one missing it routes nothing."""
+"""All kinds that Traefik's Kubernetes provider lists. Traefik serves no route while one of them is missing."""
 
 
 class CustomResourceDefinitions(pulumi.ComponentResource):
-    """DaskCluster, and Traefik's kinds where this stack owns them.
+    """The CRD of DaskCluster and, where this stack manages them, those of Traefik.
 
-    Objects are not checked by the API server, as upstream has it: the controller's version decides what they hold.
+    The schemas accept any fields, as upstream's do: the controller's version decides which fields an object has.
     """
 
     def __init__(self, name: str, *, manage_traefik: bool, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -51,7 +51,7 @@ class CustomResourceDefinitions(pulumi.ComponentResource):
 
     @property
     def all(self) -> Sequence[pulumi.Resource]:
-        """Everything that must exist before an object of these kinds."""
+        """Return the definitions, which must exist before any object of their kinds."""
         return [self.dask_cluster, *self.traefik]
 
     def _define(self, group: str, kind: str, *, schema: dict[str, Any], **version: Any) -> CustomResourceDefinition:
@@ -74,6 +74,6 @@ class CustomResourceDefinitions(pulumi.ComponentResource):
                     }
                 ],
             },
-            # Deleting a definition deletes all objects of its kind, users' running clusters among them.
+            # Kubernetes deletes all objects of a kind with its definition, and so users' running clusters.
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
         )

@@ -1,4 +1,4 @@
-"""Ways from outside of the Kubernetes cluster to a Service of it."""
+"""Services and Ingresses that clients outside of the Kubernetes cluster reach."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ from gateway.site import Exposure
 
 ADDRESS_POOL_ANNOTATION = "metallb.universe.tf/address-pool"
 DO_NOT_WAIT = {"pulumi.com/skipAwait": "true"}
-"""Annotation: Pulumi waits for Deployments, so it need not wait ten seconds more for the Services that lead to them."""
+"""Annotation: Pulumi does not wait until the object is ready. Pulumi waits for Deployments, so it need not wait 10 s
+longer for their Services."""
 
 
 @dataclass(frozen=True)
 class ServiceArgs:
-    """A Service that is reachable from outside."""
+    """Arguments of :class:`ExposedService`."""
 
     name: str
     namespace: pulumi.Input[str]
@@ -25,13 +26,18 @@ class ServiceArgs:
     exposure: Exposure
     ports: Sequence[Mapping[str, Any]]
     public_ports: Sequence[str]
-    """Names of the ports for which an address of a node is used: its others belong to others."""
+    """Names of the ports that the Service takes on external IPs. These are addresses of nodes, where other programs
+    use other ports."""
     selector: Mapping[str, str] | None = None
-    """None: an EndpointSlice of ours says where it leads."""
+    """Labels of the pods. None: the caller declares an EndpointSlice for the Service."""
 
 
 class ExposedService(pulumi.ComponentResource):
-    """The Service, with a load balancer's address; or beside it a second one that takes public ports of nodes."""
+    """A Service with an external address, by the site's kind of exposure.
+
+    ``LoadBalancer``: one Service with an address of the load balancer. ``ExternalIPs``: a Service inside the Kubernetes
+    cluster, and a second one that takes the public ports on the external IPs.
+    """
 
     def __init__(self, name: str, args: ServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("af-dask-gateway:infra:ExposedService", name, {}, opts)
@@ -41,13 +47,13 @@ class ExposedService(pulumi.ComponentResource):
         self.service = self._service(
             args,
             args.name,
-            # A load balancer's address is worth waiting for.
+            # Pulumi waits until the load balancer has assigned an address.
             annotations=pool if balanced else DO_NOT_WAIT,
             ports=args.ports,
             type="LoadBalancer" if balanced else "ClusterIP",
         )
         self.names = [args.name]
-        """Of the Services."""
+        """Names of the Services."""
         self.external: Service | None = None
         if exposure.kind == "ExternalIPs":
             self.names.append(f"{args.name}-external")
@@ -95,7 +101,7 @@ def ingress(
     port: int,
     opts: pulumi.ResourceOptions,
 ) -> Ingress:
-    """An Ingress that leads all of a host to a Service's port; plain HTTP, as the user guide's addresses have it."""
+    """Declare an Ingress that routes a host to a Service's port, by plain HTTP as in the user guide's addresses."""
     backend = {"service": {"name": service, "port": {"number": port}}}
     return Ingress(
         name,
@@ -103,7 +109,7 @@ def ingress(
             "name": name,
             "namespace": namespace,
             "labels": labels,
-            # Whether the ingress controller reports an address is its own business; Pulumi would wait for one.
+            # Pulumi would wait for an address in the Ingress' status, which some ingress controllers never report.
             "annotations": DO_NOT_WAIT,
         },
         spec={

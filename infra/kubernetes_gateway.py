@@ -1,4 +1,4 @@
-"""The Kubernetes gateway: API server, controller and proxy, all inside the namespace."""
+"""The Kubernetes gateway: API server, controller and proxy with their configuration, secrets and rights."""
 
 import hashlib
 import posixpath
@@ -20,29 +20,30 @@ from infra.quantities import Amounts
 from infra.workload import SECRET_MODE, Mount, Workload, WorkloadArgs
 
 PYTHON_RESOURCES = Amounts(cores=0.1, cores_limit=2, memory_gib=0.25, memory_limit_gib=2)
-"""Of API server and controller each: idle they need next to nothing, hundreds of clusters at once much."""
+"""Resources of API server and controller, each: requests for an idle process, limits for hundreds of clusters."""
+CONTROLLER_COMPONENT = "controller"
 SCRAPED = {
     "prometheus.io/scrape": "true",
     "prometheus.io/port": str(names.METRICS_PORT),
     "prometheus.io/path": metrics.PATH,
 }
-"""Annotations by which Prometheus' common configuration finds pods."""
+"""Annotations by which Prometheus, in its common configuration, discovers pods to scrape."""
 
 
 @dataclass(frozen=True)
 class KubernetesGatewayArgs:
-    """What the gateway is made of."""
+    """Arguments of :class:`KubernetesGateway`."""
 
     site: Site
     namespace: pulumi.Input[str]
     hub_token: pulumi.Input[str]
     directory_ca: str | None
     definitions: Sequence[pulumi.Resource]
-    """The CRDs."""
+    """The CRDs, which must exist before the gateway's pods start."""
 
 
 class KubernetesGateway(pulumi.ComponentResource):
-    """The gateway that runs clusters as pods."""
+    """The gateway that runs clusters as pods. All its objects are in one namespace."""
 
     def __init__(self, name: str, args: KubernetesGatewayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("af-dask-gateway:infra:KubernetesGateway", name, {}, opts)
@@ -98,7 +99,7 @@ class KubernetesGateway(pulumi.ComponentResource):
         if ca_file is not None:
             mounts.append(_config_mount("trust", posixpath.dirname(ca_file), self._object_name("trust")))
         return Workload(
-            "api",
+            names.API_COMPONENT,
             WorkloadArgs(
                 gateway=self._gateway,
                 namespace=self._args.namespace,
@@ -132,12 +133,12 @@ class KubernetesGateway(pulumi.ComponentResource):
         )
 
     def _pool_holders(self) -> ConfigMap | None:
-        """Where the API notes who holds which account of the pool; for sites with users of the pool."""
+        """Declare the ConfigMap in which the API server records holders of accounts. None if no class uses the pool."""
         classes = self._args.site.identity.classes
         if not any(user_class.account is AccountSource.POOL for user_class in classes):
             return None
         name = names.pool_holders_name(self._gateway.release)
-        # What is in it is the API's, and people would lose their accounts to others without it.
+        # The API server writes the data. Without it, other users could get the accounts of today's holders.
         options = pulumi.ResourceOptions(parent=self, ignore_changes=["data"], retain_on_delete=True)
         return ConfigMap(name, metadata=self._metadata(name), opts=options)
 
@@ -162,23 +163,23 @@ class KubernetesGateway(pulumi.ComponentResource):
         )
 
     def _lease(self) -> Lease:
-        """What the controller holds while it works: see :mod:`gateway.kubernetes.controller.lease`."""
+        """Declare the Lease that the controller holds while it works (:mod:`gateway.kubernetes.controller.lease`)."""
         name = names.controller_name(self._gateway.release)
         options = pulumi.ResourceOptions(parent=self, ignore_changes=["spec"])
         return Lease(name, metadata=self._metadata(name), opts=options)
 
     def _controller(self, site_mount: Mount, digest: str) -> Workload:
         return Workload(
-            "controller",
+            CONTROLLER_COMPONENT,
             WorkloadArgs(
                 gateway=self._gateway,
                 namespace=self._args.namespace,
                 name=names.controller_name(self._gateway.release),
-                component="controller",
+                component=CONTROLLER_COMPONENT,
                 image=self._gateway.images.server,
                 arguments=["python", "-m", "gateway.kubernetes", "controller"],
                 ports={"http": names.API_PORT, "metrics": names.METRICS_PORT},
-                # It serves no route of its own.
+                # The controller has no HTTP route to probe.
                 readiness={"tcp_socket": {"port": "http"}},
                 rules=[
                     {
@@ -210,11 +211,12 @@ class KubernetesGateway(pulumi.ComponentResource):
                         "resource_names": [names.controller_name(self._gateway.release)],
                         "verbs": ["get", "patch"],
                     },
-                    # Why a pod does not start: mounts are told of in events only.
+                    # The controller reads why a pod does not start: Kubernetes reports failed mounts only in events.
                     {"api_groups": [""], "resources": ["events"], "verbs": ["list"]},
                 ],
                 resources=PYTHON_RESOURCES,
-                # The new one would wait for the old one's lease, and the old one for the new one to be ready.
+                # A rolling update would deadlock: the new pod waits for the lease, which the old pod holds, and
+                # Kubernetes keeps the old pod until the new pod is ready.
                 recreate=True,
                 mounts=[site_mount],
                 annotations={**SCRAPED, "af-dask-gateway/configuration": digest},
@@ -229,5 +231,5 @@ def _config_mount(name: str, path: str, config_map: str) -> Mount:
 
 
 def _digest(*texts: str) -> str:
-    """Too short to give a secret away, long enough to tell two apart."""
+    """Return 16 hex digits of a SHA-256 digest: enough to detect a change, too few to reveal a secret."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The namespace and the bounds on everything in it."""
+"""The namespace with its Pod Security level, quota and default limits."""
 
 import pulumi
 from pulumi_kubernetes.core.v1 import LimitRange, Namespace, ResourceQuota
@@ -10,7 +10,7 @@ POD_SECURITY = "restricted"
 
 
 class GatewayNamespace(pulumi.ComponentResource):
-    """The namespace with enforced Pod Security, its ResourceQuota and its LimitRange."""
+    """The Namespace, which enforces Pod Security "restricted", with its ResourceQuota and its LimitRange."""
 
     def __init__(self, name: str, gateway: KubernetesGateway, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("af-dask-gateway:infra:Namespace", name, {}, opts)
@@ -21,11 +21,11 @@ class GatewayNamespace(pulumi.ComponentResource):
                 "name": gateway.namespace,
                 "labels": {f"pod-security.kubernetes.io/{mode}": POD_SECURITY for mode in ("enforce", "audit", "warn")},
             },
-            # It may hold more than this stack's objects, and goes with all of them.
+            # The namespace may hold objects of others, which Kubernetes would delete with it.
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
         )
         self.name: pulumi.Output[str] = self.namespace.metadata.apply(lambda metadata: str(metadata.name))
-        """The namespace's name; what takes it waits for the namespace."""
+        """Name of the namespace. Objects that take it from this output wait until the namespace exists."""
         self.quota = ResourceQuota(
             f"{name}-quota",
             metadata={"name": gateway.release, "namespace": self.name},

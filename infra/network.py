@@ -1,7 +1,7 @@
-"""Who may open connections to the gateway's pods: nobody, except where a policy here says so.
+"""NetworkPolicies: deny all connections to the gateway's pods except those that a policy here allows.
 
-The policies select only pods of the gateway (by ``app.kubernetes.io/instance``), so nothing else in the namespace
-changes. What pods open themselves is not restricted: users' code reads data from all over the world.
+The policies select only pods of the gateway (by ``app.kubernetes.io/instance``), so other pods of the namespace are not
+affected. Connections from the pods are not restricted: users' code reads data from all over the world.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,15 +12,16 @@ from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from gateway.kubernetes import names
 from gateway.site import Prometheus
-from infra.proxy import WEB_CONTAINER_PORT
+from infra.kubernetes_gateway import CONTROLLER_COMPONENT
+from infra.proxy import PROXY_COMPONENT, WEB_CONTAINER_PORT
 
 Peer = Mapping[str, Any]
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
-"""Kubernetes puts it on each namespace."""
+"""Label with the namespace's name, which Kubernetes sets on each namespace."""
 
 
 class NetworkPolicies(pulumi.ComponentResource):
-    """One policy that closes all of the gateway's pods, and one per component with the flows that it needs."""
+    """One policy that denies all ingress to the gateway's pods, and one per component that allows its connections."""
 
     def __init__(
         self,
@@ -32,14 +33,20 @@ class NetworkPolicies(pulumi.ComponentResource):
     ) -> None:
         super().__init__("af-dask-gateway:infra:NetworkPolicies", name, {}, opts)
         self._release, self._namespace = release, namespace
-        traefik, api = self._pods("traefik"), self._pods(names.API_COMPONENT)
+        traefik, api = self._pods(PROXY_COMPONENT), self._pods(names.API_COMPONENT)
         scheduler, worker = self._pods(names.SCHEDULER_COMPONENT), self._pods(names.WORKER_COMPONENT)
         self.policies = [
             self._policy("closed", names.common_labels(release), []),
-            self._policy("api", self._labels(names.API_COMPONENT), [_ingress([traefik, scheduler], [names.API_PORT])]),
-            # The gateway's public face: it is what Ingress and load balancer lead to, so it takes connections from all.
             self._policy(
-                "traefik", self._labels("traefik"), [_ingress([], [WEB_CONTAINER_PORT, names.SCHEDULER_PORT])]
+                names.API_COMPONENT,
+                self._labels(names.API_COMPONENT),
+                [_ingress([traefik, scheduler], [names.API_PORT])],
+            ),
+            # Ingress controller and load balancer send clients' connections to Traefik, so it accepts all addresses.
+            self._policy(
+                PROXY_COMPONENT,
+                self._labels(PROXY_COMPONENT),
+                [_ingress([], [WEB_CONTAINER_PORT, names.SCHEDULER_PORT])],
             ),
             self._policy(
                 names.SCHEDULER_COMPONENT,
@@ -50,7 +57,7 @@ class NetworkPolicies(pulumi.ComponentResource):
                     _ingress([worker], [names.SCHEDULER_PORT]),
                 ],
             ),
-            # Workers and their nannies listen at ports of their own choice; TLS keeps clusters apart.
+            # Workers and their nannies choose their own ports, so this rule allows all ports. TLS keeps clusters apart.
             self._policy(
                 names.WORKER_COMPONENT, self._labels(names.WORKER_COMPONENT), [_ingress([scheduler, worker], [])]
             ),
@@ -63,7 +70,7 @@ class NetworkPolicies(pulumi.ComponentResource):
             "namespace_selector": {"match_labels": {NAMESPACE_LABEL: prometheus.namespace}},
             "pod_selector": {"match_labels": prometheus.labels},
         }
-        for component in ("api", "controller"):
+        for component in (names.API_COMPONENT, CONTROLLER_COMPONENT):
             yield self._policy(
                 f"{component}-metrics", self._labels(component), [_ingress([peer], [names.METRICS_PORT])]
             )
@@ -93,7 +100,7 @@ class NetworkPolicies(pulumi.ComponentResource):
 
 
 def _ingress(peers: Sequence[Peer], ports: Sequence[int]) -> dict[str, Any]:
-    """A rule; no peers means all, no ports means all."""
+    """Return an ingress rule. No peers means all peers, no ports means all ports."""
     return {
         **({"from_": list(peers)} if peers else {}),
         **({"ports": [{"port": port, "protocol": "TCP"} for port in ports]} if ports else {}),

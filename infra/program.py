@@ -1,4 +1,4 @@
-"""The whole stack, as components."""
+"""The stack: all components of a site."""
 
 import pulumi
 
@@ -6,13 +6,13 @@ from infra.crds import CustomResourceDefinitions
 from infra.kubernetes_gateway import KubernetesGateway, KubernetesGatewayArgs
 from infra.namespace import GatewayNamespace
 from infra.network import NetworkPolicies
-from infra.settings import Settings
 from infra.slurm_gateway import SlurmGatewayFront
+from infra.stack_settings import StackSettings
 from infra.storage import Storage
 
 
-def build(settings: Settings) -> None:
-    """Declare everything of a site that lives on Kubernetes."""
+def build(settings: StackSettings) -> None:
+    """Declare all Kubernetes objects of a site, and export the addresses of both gateways."""
     site = settings.site
     namespace = GatewayNamespace("namespace", site.kubernetes)
     definitions = CustomResourceDefinitions("definitions", manage_traefik=site.kubernetes.manage_traefik_crds)

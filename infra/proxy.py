@@ -1,4 +1,4 @@
-"""The gateway's own proxy: Traefik carries clients to schedulers by SNI, and serves API and dashboards."""
+"""The gateway's proxy, Traefik: routes clients to schedulers by SNI, and HTTP to the API server and to dashboards."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -16,18 +16,22 @@ from infra.exposure import ExposedService, ServiceArgs, ingress
 from infra.quantities import Amounts
 from infra.workload import SECRET_MODE, Mount, Workload, WorkloadArgs
 
+PROXY_COMPONENT = "traefik"
 RESOURCES = Amounts(cores=0.1, cores_limit=2, memory_gib=0.125, memory_limit_gib=2)
 WEB_CONTAINER_PORT = 8000
 WEB_PORT = 80
 READY_PATH = "/-/ready"
 CERTIFICATE = "/etc/traefik/certificate"
+"""Mount path of the Secret with the default certificate."""
 STORES = "stores.yaml"
+"""Name of the file in that Secret with which Traefik's file provider is configured."""
 WEB_CLOSING_SECONDS = 25
-"""How long requests of the API and dashboards may take to end: longer than the API lets a client wait (20 s)."""
+"""How long Traefik waits, after SIGTERM, for requests to the API server and to dashboards: longer than the API server's
+longest poll (20 s)."""
 
 
 class Proxy(pulumi.ComponentResource):
-    """Traefik with its routes to the API, its Service and its Ingress."""
+    """Traefik's Deployment with its routes to the API server, its default certificate, its Service and its Ingress."""
 
     def __init__(
         self,
@@ -44,7 +48,7 @@ class Proxy(pulumi.ComponentResource):
         self.api_route = self._api_route()
         self.clusters_middleware = self._clusters_middleware()
         self.certificate = self._certificate()
-        self.workload = Workload("traefik", self._workload(), opts=child)
+        self.workload = Workload(PROXY_COMPONENT, self._workload(), opts=child)
         release = gateway.release
         service_name = names.proxy_name(release)
         self.service = ExposedService(
@@ -80,11 +84,11 @@ class Proxy(pulumi.ComponentResource):
             gateway=self._gateway,
             namespace=self._namespace,
             name=names.proxy_name(self._gateway.release),
-            component="traefik",
+            component=PROXY_COMPONENT,
             image=self._gateway.images.traefik,
             arguments=_arguments(self._gateway),
             ports={"web": WEB_CONTAINER_PORT, "scheduler": names.SCHEDULER_PORT},
-            # A route, because Traefik's own /ping says ready even when it can't read any route.
+            # Probe a route, because Traefik's /ping answers 200 even while Traefik can't read any route.
             readiness={"http_get": {"path": READY_PATH, "port": "web"}},
             rules=[
                 {"api_groups": [""], "resources": ["services", "secrets", "configmaps"], "verbs": ["list", "watch"]},
@@ -120,7 +124,7 @@ class Proxy(pulumi.ComponentResource):
         route = {
             "kind": "Rule",
             "match": f"Path(`{READY_PATH}`)",
-            # Before the API's route, whatever the lengths of the two rules.
+            # Traefik's default priority is the rule's length. This number precedes the API server's route in any case.
             "priority": 1000,
             "services": [{"kind": "TraefikService", "name": "ping@internal"}],
         }
@@ -137,10 +141,12 @@ class Proxy(pulumi.ComponentResource):
         return self._object("IngressRoute", name, {"entryPoints": [names.WEB_ENTRYPOINT], "routes": [route]})
 
     def _certificate(self) -> Secret:
-        """What clients get that ask for a cluster which is not there (yet), made once.
+        """Declare Traefik's default certificate, which clients get when no route has their SNI name (yet).
 
-        Without one Traefik 3.7 makes an RSA key for it whenever a route or an address changes: a fifth of a second in
-        which a new cluster can't be reached. From a file, because a TLSStore would be for all Traefiks that see it.
+        Without this Secret, Traefik 3.7 generates an RSA key for a default certificate whenever a route or an address
+        changes. That takes 0.2 s, in which clients can't reach a new cluster. Traefik reads the certificate from a
+        file, because a TLSStore would apply to every Traefik that watches it. Pulumi creates the Secret once and
+        ignores later differences of its data.
         """
         certificate, key = new_keypair(names.proxy_name(self._gateway.release))
         files = {"certFile": f"{CERTIFICATE}/tls.crt", "keyFile": f"{CERTIFICATE}/tls.key"}
@@ -166,10 +172,10 @@ class Proxy(pulumi.ComponentResource):
 
 
 def _scheduler_closing_seconds(gateway: KubernetesGateway) -> int:
-    """How long clients keep their connections to schedulers through a Traefik that was told to end.
+    """Return how many seconds Traefik keeps connections to schedulers open after SIGTERM: the lifetime of a cluster.
 
-    A client that loses its connection loses its work: it cancels all of its futures (``Client._reconnect`` of
-    distributed 2026.8.0). No connection is older than its cluster.
+    A client that loses its connection cancels all of its futures (``Client._reconnect`` of distributed 2026.8.0). No
+    connection is older than its cluster, so no connection outlasts the lifetime.
     """
     return gateway.timeouts.lifetime_seconds
 
@@ -186,7 +192,7 @@ def _arguments(gateway: KubernetesGateway) -> list[str]:
         f"--entrypoints.{names.WEB_ENTRYPOINT}.transport.lifecycle.gracetimeout={WEB_CLOSING_SECONDS}s",
         f"--entrypoints.{names.SCHEDULER_ENTRYPOINT}.transport.lifecycle.gracetimeout="
         f"{_scheduler_closing_seconds(gateway)}s",
-        # "X_Forwarded_User" passes for "X-Forwarded-User" with some servers.
+        # Some servers read the header "X_Forwarded_User" as "X-Forwarded-User".
         f"--entrypoints.{names.WEB_ENTRYPOINT}.http.aliasheadersstrategy=delete",
         f"--entrypoints.{names.SCHEDULER_ENTRYPOINT}.http.aliasheadersstrategy=delete",
         f"--providers.file.filename={CERTIFICATE}/{STORES}",
@@ -195,11 +201,11 @@ def _arguments(gateway: KubernetesGateway) -> list[str]:
         "--providers.kubernetescrd.safenaming=true",
         f"--providers.kubernetescrd.namespaces={gateway.namespace}",
         f"--providers.kubernetescrd.labelselector={names.INSTANCE_LABEL}={gateway.release}",
-        # So that Roles in the namespace are enough: no look at nodes and ingress classes.
+        # Traefik does not list nodes and ingress classes, so Roles in the namespace suffice.
         "--providers.kubernetescrd.disableclusterscoperesources=true",
-        # Routes are made before their scheduler's pod has an address.
+        # The controller creates a cluster's routes before the scheduler pod has an address.
         "--providers.kubernetescrd.allowemptyservices=true",
-        # A throttled route makes new clusters' clients wait and back off (upstream's chart has 2 s).
+        # With a throttle (2 s in upstream's chart), a new route comes late: the cluster's client retries and backs off.
         "--providers.kubernetescrd.throttleduration=0",
         "--providers.providersthrottleduration=0s",
     ]

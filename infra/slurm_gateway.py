@@ -1,4 +1,4 @@
-"""The front of the SLURM gateway: names on Kubernetes that lead to Hammer's submission host."""
+"""The front of the SLURM gateway: a Service and an Ingress on Kubernetes that route to the submission host."""
 
 import pulumi
 from pulumi_kubernetes.discovery.v1 import EndpointSlice
@@ -8,11 +8,12 @@ from gateway.site import Site
 from infra.exposure import ExposedService, ServiceArgs, ingress
 
 PORT_NAME = "gateway"
-"""API, dashboards and schedulers share one port: dask-gateway-proxy tells TLS by SNI from HTTP."""
+"""Name of the one port of API, dashboards and schedulers. dask-gateway-proxy routes TLS to schedulers by SNI, and all
+else as HTTP."""
 
 
 class SlurmGatewayFront(pulumi.ComponentResource):
-    """A Service without selector, the EndpointSlice that leads it to the submission host, and the Ingress."""
+    """A Service without a selector, the EndpointSlices with the submission host's address, and the Ingress."""
 
     def __init__(
         self, name: str, site: Site, namespace: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None

@@ -1,4 +1,5 @@
-"""The storage table's volumes as PersistentVolumes and claims: pods of a "restricted" namespace mount nothing else."""
+"""PersistentVolumes and claims of the storage table. Pod Security "restricted" allows pods only claims, no NFS or
+hostPath volumes."""
 
 from typing import Any
 
@@ -9,11 +10,14 @@ from gateway.kubernetes import names
 from gateway.site import Access, Backend, HostPathSource, NfsSource, Site, StorageClassSource, Volume
 
 NOMINAL_SIZE = "1Gi"
-"""Kubernetes wants one; neither NFS nor a directory of the node has any."""
+"""Size in PersistentVolumes and claims. Kubernetes requires one, and NFS and directories of a node have none."""
 
 
 class Storage(pulumi.ComponentResource):
-    """For each volume that workers see: a claim, and a static volume under it unless a storage class makes it."""
+    """A claim for each volume with a source on Kubernetes, and a PersistentVolume unless a storage class provisions it.
+
+    A volume whose claim exists already (``kind: claim``) gets neither.
+    """
 
     def __init__(
         self, name: str, site: Site, namespace: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
@@ -32,7 +36,7 @@ class Storage(pulumi.ComponentResource):
 
     def _volume(self, volume: Volume, source: NfsSource | HostPathSource) -> PersistentVolume:
         gateway = self._site.kubernetes
-        # Volumes have no namespace of their own; the prefix keeps two gateways' apart.
+        # PersistentVolumes have no namespace, so the prefix keeps the volumes of two gateways apart.
         name = f"{gateway.namespace}-{names.claim_name(self._site, volume)}"
         return PersistentVolume(
             name,
@@ -50,7 +54,7 @@ class Storage(pulumi.ComponentResource):
                 },
                 **_source(volume, source),
             },
-            # A volume keeps its source for ever, and its name is fixed.
+            # Kubernetes allows no change of a volume's source, and the new volume has the old one's name.
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
 
@@ -84,6 +88,6 @@ def _access_modes(volume: Volume) -> list[str]:
 
 def _source(volume: Volume, source: NfsSource | HostPathSource) -> dict[str, Any]:
     if isinstance(source, HostPathSource):
-        # "Directory": a file system that the node failed to mount at a missing place stops the pod.
+        # "Directory" keeps a pod from starting when the path is missing on the node.
         return {"host_path": {"path": source.path, "type": "Directory"}}
     return {"nfs": {"server": source.server, "path": source.path, "read_only": _read_only(volume)}}

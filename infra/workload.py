@@ -1,4 +1,4 @@
-"""A part of the gateway that runs in pods: its identity, what it may do, and its Deployment."""
+"""A component of the gateway that runs in pods: its Deployment, ServiceAccount and rights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,15 +15,16 @@ from gateway.site import KubernetesGateway
 from infra.quantities import Amounts
 
 RUN_AS = 65532
-"""uid and gid of our images' processes: nobody's."""
+"""uid and gid of the processes in the gateway's images. No account has these numbers."""
 TIMEOUT = "4m"
-"""For pods to become ready, pulls of images included; Pulumi's own would be ten minutes."""
+"""How long Pulumi waits until the pods are ready, pulls of images included. Pulumi's default is 10 minutes."""
 DRAIN_SECONDS = 5
-"""Proxies go on sending requests to a pod for seconds after it left the endpoints."""
+"""Seconds for which a pod still serves before SIGTERM: proxies send requests to a pod for seconds after it left the
+endpoints."""
 CLOSING_SECONDS = 30
-"""How long a part may take to end after SIGTERM (Kubernetes' own default)."""
+"""Seconds from SIGTERM to SIGKILL (Kubernetes' default grace period)."""
 SECRET_MODE = 0o440
-"""Of files of Secrets: for the part's group, which :data:`RUN_AS` is, alone."""
+"""Mode of the files of a Secret: readable by root and by the group :data:`RUN_AS`."""
 
 
 @dataclass(frozen=True)
@@ -33,43 +34,46 @@ class Mount:
     name: str
     path: str
     source: Mapping[str, Any]
-    """A volume's source, for example ``{"config_map": {...}}``."""
+    """Source of the volume in a pod specification, for example ``{"config_map": {...}}``."""
 
 
 @dataclass(frozen=True)
 class WorkloadArgs:
-    """One part of the gateway."""
+    """Arguments of :class:`Workload`."""
 
     gateway: KubernetesGateway
     namespace: pulumi.Input[str]
     name: str
-    """Of all its objects."""
+    """Name of all objects of the component."""
     component: str
     image: str
     arguments: Sequence[str]
     ports: Mapping[str, int]
-    """Name -> container port."""
+    """Container ports by name."""
     readiness: Mapping[str, Any]
-    """A probe's action."""
+    """Action of the probes, for example ``{"http_get": {...}}``."""
     rules: Sequence[Mapping[str, Sequence[str]]]
-    """What its Role, in the namespace, allows."""
+    """Rules of the Role, which is in the namespace."""
     resources: Amounts
     replicas: int = 1
     recreate: bool = False
-    """Whether the old pod must be gone before the new one starts."""
+    """Whether Kubernetes deletes the old pod before it starts the new one."""
     takes_requests: bool = False
-    """Whether others send requests to its pods: then a pod that leaves goes on serving until they have learnt that, and
-    a node's drain takes one pod at a time."""
+    """Whether a Service selects the pods. Then the pods have a readiness probe, a pod serves for :data:`DRAIN_SECONDS`
+    after it left the endpoints, and a node's drain evicts one pod at a time."""
     closing_seconds: int = CLOSING_SECONDS
-    """How long a pod may take to end what it has begun, from SIGTERM on."""
+    """Seconds from SIGTERM to SIGKILL, in which a pod finishes its requests."""
     mounts: Sequence[Mount] = ()
     annotations: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
-    """Of the pods: a change restarts them."""
+    """Annotations of the pods. Kubernetes replaces the pods when an annotation changes."""
     depends_on: Sequence[pulumi.Resource] = ()
 
 
 class Workload(pulumi.ComponentResource):
-    """ServiceAccount, Role, RoleBinding, Deployment and budget of a part, within Pod Security "restricted"."""
+    """ServiceAccount, Role, RoleBinding, Deployment and PodDisruptionBudget of a component.
+
+    The pods comply with Pod Security "restricted".
+    """
 
     def __init__(self, name: str, args: WorkloadArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("af-dask-gateway:infra:Workload", name, {}, opts)
@@ -110,10 +114,10 @@ class Workload(pulumi.ComponentResource):
         self, args: WorkloadArgs, metadata: Mapping[str, Any], opts: pulumi.ResourceOptions
     ) -> PodDisruptionBudget:
         spec = {
-            # Not a least number of pods: with one replica that would keep nodes from being drained at all.
+            # With min_available instead, a component of one replica would block each drain of its node.
             "max_unavailable": 1,
             "selector": {"match_labels": self.labels},
-            # Pods that are not ready serve nobody, and would hold up a drain for ever.
+            # Pods that are not ready serve no requests. The default policy lets them block a drain without end.
             "unhealthy_pod_eviction_policy": "AlwaysAllow",
         }
         return PodDisruptionBudget(args.name, metadata=metadata, spec=spec, opts=opts)
@@ -131,14 +135,14 @@ def _pod(args: WorkloadArgs) -> dict[str, Any]:
         "service_account_name": args.name,
         "automount_service_account_token": True,
         "enable_service_links": False,
-        # Process 1 is the pod's own: Python has no handler for SIGTERM before it has imported one, and an init in the
-        # image (tini) wakes once a second.
+        # The pause container has process 1. Linux ignores SIGTERM to a process 1 without a handler, and Python has no
+        # handler before it has imported one. An init process in the image (tini) would wake once a second.
         "share_process_namespace": True,
         "security_context": {
             "run_as_non_root": True,
             "run_as_user": RUN_AS,
             "run_as_group": RUN_AS,
-            # Secrets are readable for the group only.
+            # The files of Secrets are readable by this group only (SECRET_MODE).
             "fs_group": RUN_AS,
             "seccomp_profile": {"type": "RuntimeDefault"},
         },
@@ -153,13 +157,13 @@ def _pod(args: WorkloadArgs) -> dict[str, Any]:
 
 
 def _spread(args: WorkloadArgs) -> dict[str, Any]:
-    """On as many nodes as there are, and on one node if there is only one."""
+    """Spread the pods over nodes where possible; with one node, all pods run there."""
     return {
         "topology_key": "kubernetes.io/hostname",
         "max_skew": 1,
         "when_unsatisfiable": "ScheduleAnyway",
         "label_selector": {"match_labels": names.component_labels(args.gateway.release, args.component)},
-        # The pods of the version that goes don't count.
+        # Pods of the previous version don't count during a rolling update.
         "match_label_keys": ["pod-template-hash"],
     }
 
@@ -176,8 +180,8 @@ def _container(args: WorkloadArgs) -> dict[str, Any]:
         "image_pull_policy": args.gateway.image_pull_policy,
         "args": list(args.arguments),
         "ports": [{"name": name, "container_port": port} for name, port in args.ports.items()],
-        # Asked each second until it is ready for the first time, for as long as that takes, and seldom afterwards;
-        # not at all where nobody is led by it.
+        # The kubelet probes once a second, for up to a day, until the container has started. The rarer readiness probe
+        # follows. No readiness probe where no Service selects the pod.
         "startup_probe": {**probe, "period_seconds": 1, "failure_threshold": 86400},
         "resources": args.resources.requirements,
         "security_context": {

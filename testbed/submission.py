@@ -14,6 +14,8 @@ CONTAINER = "af-submission"
 SERVICES = ("dask-gateway.service", "dask-gateway-proxy.service")
 SSH_KEY = SECRETS / "ssh" / "id_ed25519"
 KNOWN_HOSTS = STATE / "known_hosts"
+SSH_OPTIONS = f"-o UserKnownHostsFile={KNOWN_HOSTS} -o StrictHostKeyChecking=yes"
+"""Options of ssh, as Ansible gives them."""
 STAMP = "/var/lib/af-testbed-play"
 """On the host: the digest of the last play that ended well, and of all that went into it."""
 READY_SECONDS = 60
@@ -59,7 +61,7 @@ def run_play(*, check: bool = False) -> ansible.Play:
     """Run the play on the host, in any case. Raises ``RuntimeError`` that names the task that failed."""
     variables = {
         "ansible_ssh_private_key_file": str(SSH_KEY),
-        "ansible_ssh_common_args": f"-o UserKnownHostsFile={KNOWN_HOSTS} -o StrictHostKeyChecking=yes",
+        "ansible_ssh_common_args": SSH_OPTIONS,
         "directory_client_authority_file": str(certificate_authority()),
         "slurm_client_configuration_file": str(slurm.SLURM_CONFIGURATION),
         "slurm_client_munge_key_file": str(slurm.munge_key()),

@@ -1,7 +1,8 @@
 import pytest
 
 from gateway import site
-from tests.infra.stack_settings import load
+from tests.infra.recorder import Manifests, render
+from tests.infra.samples import load, settings_of
 
 
 @pytest.fixture(scope="session", params=["testbed", "geddes"])
@@ -17,3 +18,18 @@ def testbed_site() -> site.Site:
 @pytest.fixture(scope="session")
 def geddes_site() -> site.Site:
     return load("geddes")
+
+
+@pytest.fixture(scope="session")
+def manifests(any_site: site.Site) -> Manifests:
+    return render(settings_of(any_site))
+
+
+@pytest.fixture(scope="session")
+def testbed(testbed_site: site.Site) -> Manifests:
+    return render(settings_of(testbed_site))
+
+
+@pytest.fixture(scope="session")
+def geddes(geddes_site: site.Site) -> Manifests:
+    return render(settings_of(geddes_site))

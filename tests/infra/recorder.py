@@ -1,4 +1,4 @@
-"""Run the Pulumi program without Kubernetes and record what it declares, as manifests."""
+"""Run the Pulumi program without Kubernetes, and record the declared objects as manifests."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -9,17 +9,17 @@ import pulumi
 from pulumi.runtime import mocks
 
 from infra.program import build
-from infra.settings import Settings
+from infra.stack_settings import StackSettings
 
 KUBERNETES = "kubernetes:"
 SIGNATURE_KEY = "4dabf18193072939515e22adb298388d"
 SECRET_SIGNATURE = "1b47061264138c4ac30d75fd1eb44270"
-"""How the engine's protocol marks secrets."""
+"""Key and value with which the protocol of Pulumi's engine marks secrets."""
 
 
 @dataclass
 class Recorder(mocks.Mocks):
-    """Answers for the engine: every resource exists at once, with the inputs as outputs."""
+    """Stand-in for Pulumi's engine: it creates each resource at once, with the inputs as outputs."""
 
     resources: list[mocks.MockResourceArgs] = field(default_factory=list)
 
@@ -45,26 +45,26 @@ class Manifests:
         return iter(self.objects)
 
     def of_kind(self, kind: str) -> dict[str, dict[str, Any]]:
-        """Those of a kind, by name. Fails when two have the same."""
+        """Return the objects of a kind, by name. Fails when two have the same name."""
         found = [manifest for manifest in self.objects if manifest["kind"] == kind]
         by_name = {manifest["metadata"]["name"]: manifest for manifest in found}
         assert len(by_name) == len(found), f"two objects of kind {kind} have the same name"
         return by_name
 
     def get(self, kind: str, name: str) -> dict[str, Any]:
-        """The one of that kind and name. Fails, and names those that there are, when there is none."""
+        """Return the object of that kind and name. Fails when it is missing, and lists the names that exist."""
         by_name = self.of_kind(kind)
         assert name in by_name, f"no {kind} {name}; there are: {', '.join(sorted(by_name)) or 'none'}"
         return by_name[name]
 
 
 def is_secret(value: Any) -> bool:
-    """Whether a recorded input is one that Pulumi encrypts in its state."""
+    """Return whether Pulumi encrypts a recorded input in its state."""
     return isinstance(value, dict) and value.get(SIGNATURE_KEY) == SECRET_SIGNATURE
 
 
 def _plain(value: Any) -> Any:
-    """The value as Kubernetes gets it: no marks of secrets, whole numbers where the engine's protocol has floats."""
+    """Return the value as Kubernetes gets it: without marks of secrets, and with integers for the protocol's floats."""
     if is_secret(value):
         return _plain(value["value"])
     if isinstance(value, dict):
@@ -75,11 +75,11 @@ def _plain(value: Any) -> Any:
 
 
 def record(program: Callable[[], None]) -> Recorder:
-    """What a program declares. Raises what the program raises."""
+    """Run a program and return its recorder. Raises the program's exceptions."""
     recorder = Recorder()
-    # A loop of its own, closed in the end: Pulumi would leave one behind for other tests to trip over.
+    # This event loop is closed at the end. Pulumi would leave its own open, which breaks other tests.
     loop = asyncio.new_event_loop()
-    # An error is raised below; asyncio would print it again when it collects the task, after all tests.
+    # pulumi.runtime.test raises an error below. asyncio would print it again, after all tests.
     loop.set_exception_handler(lambda *_: None)
     asyncio.set_event_loop(loop)
     try:
@@ -91,6 +91,6 @@ def record(program: Callable[[], None]) -> Recorder:
     return recorder
 
 
-def render(settings: Settings) -> Manifests:
-    """The objects of a stack."""
+def render(settings: StackSettings) -> Manifests:
+    """Return the objects of a stack with these settings."""
     return record(lambda: build(settings)).manifests

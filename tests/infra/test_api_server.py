@@ -1,4 +1,4 @@
-"""What a real API server says to both stacks: the testbed's."""
+"""Both stacks against a real API server, that of the testbed."""
 
 import json
 import secrets
@@ -15,14 +15,14 @@ from gateway.request.environments import Environment
 from gateway.request.options import ClusterRequest
 from testbed import cluster, process, stack
 from tests.infra.recorder import render
-from tests.infra.stack_settings import settings_of
+from tests.infra.samples import settings_of
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
 def namespace():
-    """A namespace of our own, with Pod Security enforced: in the real one, objects exist and are in use."""
+    """Create a namespace that enforces Pod Security. The gateway's own namespace has objects that are in use."""
     name = f"dry-run-{secrets.token_hex(4)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     apply(
@@ -34,7 +34,7 @@ def namespace():
 
 
 def apply(objects, *, dry_run=True):
-    """Send objects, checked strictly by the API server. Raises ``CommandError`` that names each object's faults."""
+    """Apply objects with the API server's strict validation. Raises ``CommandError`` that names all faults."""
     everything = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
     mode = ["--dry-run=server"] if dry_run else []
     return cluster.kubectl(
@@ -49,12 +49,12 @@ def apply(objects, *, dry_run=True):
 
 
 def moved(site, namespace):
-    """The site in another namespace."""
+    """Return the site with another namespace."""
     return site.model_copy(update={"kubernetes": site.kubernetes.model_copy(update={"namespace": namespace})})
 
 
 def pod(name, namespace, spec):
-    # The account exists only in the real namespace.
+    # The ServiceAccount exists only in the gateway's own namespace.
     spec = {key: value for key, value in spec.items() if key != "serviceAccountName"}
     metadata = {"name": name, "namespace": namespace}
     return {
@@ -141,7 +141,7 @@ def may(site, part, verb, resource, *, namespace):
     try:
         answer = cluster.kubectl("auth", "can-i", verb, resource, f"--namespace={namespace}", f"--as={account}")
     except process.CommandError as error:
-        # kubectl ends with 1 both for "no" and for what it could not ask.
+        # kubectl exits with 1 for the answer "no" and for a failed call.
         answer = error.output
     assert answer.strip() in {"yes", "no"}, answer
     return answer.strip() == "yes"

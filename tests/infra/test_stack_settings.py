@@ -1,18 +1,18 @@
-"""What the program is told by Pulumi's configuration."""
+"""Settings that the program reads from Pulumi's configuration."""
 
 import pulumi
 import pytest
 from pulumi_kubernetes.core.v1 import ConfigMap
 
-from infra import settings
+from infra import stack_settings
 from tests.infra.recorder import is_secret, record
-from tests.infra.stack_settings import ROOT
+from tests.infra.samples import ROOT
 
 PROJECT = "af-dask-gateway"
 
 
 def configured(**configuration):
-    """A stack's configuration (``_`` for ``-``)."""
+    """Return a stack's configuration; ``_`` in a keyword stands for ``-``."""
     pulumi.runtime.set_all_config(
         {f"{PROJECT}:{key.replace('_', '-')}": value for key, value in configuration.items()},
         [f"{PROJECT}:hub-token"],
@@ -21,9 +21,9 @@ def configured(**configuration):
 
 
 def read(**configuration):
-    """The settings of a stack with this configuration."""
+    """Return the settings of a stack with this configuration."""
     found = []
-    record(lambda: found.append(settings.read(configured(**configuration), ROOT)))
+    record(lambda: found.append(stack_settings.read(configured(**configuration), ROOT)))
     return found[0]
 
 
@@ -40,11 +40,11 @@ def test_images_are_replaced_one_by_one():
 
 
 def test_the_token_is_a_secret():
-    recorded = record(
-        lambda: ConfigMap(
-            "a", data={"token": settings.read(configured(site="sites/geddes.yaml", hub_token="t"), ROOT).hub_token}
-        )
-    )
+    def program():
+        settings = stack_settings.read(configured(site="sites/geddes.yaml", hub_token="t"), ROOT)
+        ConfigMap("a", data={"token": settings.hub_token})
+
+    recorded = record(program)
     (config_map,) = recorded.resources
     assert is_secret(config_map.inputs["data"])
 

@@ -1,0 +1,92 @@
+"""API server and controller: their site, pods, pool and rights."""
+
+import pytest
+import yaml
+
+from gateway.site import Site
+from tests.infra.queries import rules
+from tests.infra.recorder import render
+from tests.infra.samples import settings_of
+
+
+def test_gateways_read_the_site_that_was_rendered(manifests, any_site):
+    text = manifests.get("ConfigMap", f"site-{any_site.kubernetes.release}")["data"]["site.yaml"]
+    assert Site.model_validate(yaml.safe_load(text)) == any_site
+
+
+class TestController:
+    def test_controller_never_runs_twice(self, manifests, any_site):
+        name = f"controller-{any_site.kubernetes.release}"
+        spec = manifests.get("Deployment", name)["spec"]
+        assert spec["replicas"] == 1
+        assert spec["strategy"]["type"] == "Recreate"
+        (container,) = spec["template"]["spec"]["containers"]
+        assert ("startupProbe" in container, "readinessProbe" in container) == (True, False)
+        assert "spec" not in manifests.get("Lease", name), (
+            "the controller writes the holder, and Pulumi must not overwrite it"
+        )
+
+    def test_nothing_keeps_the_controllers_node_from_being_drained(self, manifests, any_site):
+        assert f"controller-{any_site.kubernetes.release}" not in manifests.of_kind("PodDisruptionBudget")
+
+
+class TestRestarts:
+    """A Deployment's pods are replaced when an annotation of its template changes."""
+
+    def test_a_changed_site_restarts_api_and_controller(self, testbed_site, testbed):
+        changed = testbed_site.model_copy(update={"title": "Another"})
+        after = render(settings_of(changed))
+        for name in ("api-dask-gateway-k8s", "controller-dask-gateway-k8s"):
+            before_, after_ = (
+                stack.get("Deployment", name)["spec"]["template"]["metadata"]["annotations"]
+                for stack in (testbed, after)
+            )
+            assert before_ != after_
+
+    def test_a_changed_token_restarts_the_api(self, testbed_site, testbed):
+        settings = settings_of(testbed_site)
+        after = render(type(settings)(testbed_site, "another-token", settings.directory_ca))
+        name = "api-dask-gateway-k8s"
+        annotations = [
+            stack.get("Deployment", name)["spec"]["template"]["metadata"]["annotations"] for stack in (testbed, after)
+        ]
+        assert annotations[0] != annotations[1]
+
+
+class TestPool:
+    @pytest.mark.weakness(14)
+    def test_who_holds_an_account_is_kept_where_a_class_has_a_pool(self, testbed, geddes):
+        assert "data" not in testbed.get("ConfigMap", "pool-holders-dask-gateway-k8s")
+        assert "pool-holders-dask-gateway-k8s" not in geddes.of_kind("ConfigMap")
+
+
+class TestRights:
+    @pytest.mark.weakness(15)
+    def test_of_the_api(self, testbed):
+        assert rules(testbed, "api-dask-gateway-k8s") == {
+            *(("", "secrets", verb) for verb in ("get", "create")),
+            *(("", "configmaps", verb) for verb in ("get", "patch")),
+            *(
+                ("gateway.dask.org", "daskclusters", verb)
+                for verb in ("get", "list", "watch", "create", "patch", "delete")
+            ),
+        }
+
+    @pytest.mark.weakness(14)
+    def test_of_the_api_on_config_maps_are_for_the_pools_alone(self, testbed):
+        found = [rule for rule in testbed.get("Role", "api-dask-gateway-k8s")["rules"] if "resourceNames" in rule]
+        (rule,) = [rule for rule in found if "configmaps" in rule["resources"]]
+        assert rule["resourceNames"] == ["pool-holders-dask-gateway-k8s"]
+
+    def test_of_the_api_without_a_pool_end_at_its_own_kinds(self, geddes):
+        assert not any(resource == "configmaps" for _, resource, _ in rules(geddes, "api-dask-gateway-k8s"))
+
+    @pytest.mark.weakness(15)
+    def test_of_the_controller_on_secrets(self, testbed):
+        found = {verb for _, resource, verb in rules(testbed, "controller-dask-gateway-k8s") if resource == "secrets"}
+        assert found == {"create", "delete"}
+
+    def test_of_the_controller_on_leases_are_for_its_own_alone(self, testbed):
+        name = "controller-dask-gateway-k8s"
+        (rule,) = [rule for rule in testbed.get("Role", name)["rules"] if "leases" in rule["resources"]]
+        assert (rule["resourceNames"], set(rule["verbs"])) == ([name], {"get", "patch"})
