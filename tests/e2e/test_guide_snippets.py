@@ -177,13 +177,13 @@ OBJECT_KINDS = {
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "jupyterhub 0123456789abcdef"}], ids=["none", "wrong"])
-def test_request_without_good_token_is_refused(headers: dict[str, str], backend: Backend) -> None:
+def test_a_request_without_valid_token_is_refused(headers: dict[str, str], backend: Backend) -> None:
     status, text = fetch(f"{SETTINGS.gateway(backend).address}/api/v1/clusters/", headers)
     assert status == 401, text
 
 
 def test_a_name_instead_of_a_token_is_refused(backend: Backend) -> None:
-    """With Basic authentication, the stock client claims a name without proof."""
+    """By Basic authentication, the stock client claims a name without proof."""
     status, text = fetch(f"{SETTINGS.gateway(backend).address}/api/v1/clusters/", {"Authorization": "Basic YWxpY2U6"})
     assert status == 401, text
 
@@ -196,7 +196,9 @@ def test_a_user_without_account_is_refused(open_notebook: OpenNotebook) -> None:
 
 
 @pytest.mark.parametrize("snippet", ["environment-variables", "custom-environment"])
-def test_cern_user(snippet: str, backend: Backend, open_notebook: OpenNotebook) -> None:
+def test_a_cern_user_works_by_the_guide_or_is_refused(
+    snippet: str, backend: Backend, open_notebook: OpenNotebook
+) -> None:
     dave = open_notebook("dave-cern")
     if "cern" not in SETTINGS.gateway(backend).classes:
         with pytest.raises(CellError) as refused:

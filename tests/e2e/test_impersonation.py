@@ -69,7 +69,7 @@ def victim(backend: Backend, no_leftovers: None) -> Iterator[Victim]:
 
 @pytest.mark.weakness(1)
 def test_a_name_instead_of_a_token_is_refused(backend: Backend) -> None:
-    """With Basic authentication, the stock client claims a name without proof."""
+    """By Basic authentication, the stock client claims a name without proof."""
     address = f"{SETTINGS.gateway(backend).address}/api/v1/clusters/"
     status, text = fetch(address, {"Authorization": "Basic YWxpY2U6"})
     assert status == 401, text

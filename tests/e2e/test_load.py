@@ -149,7 +149,7 @@ def pods_of(selector: str) -> list[str]:
     return kubectl("get", "pods", "--selector", selector, "--output", "name").split()
 
 
-def test_many_users_at_once(no_leftovers: None, administrator: Administrator) -> None:
+def test_many_users_create_clusters_at_once(no_leftovers: None, administrator: Administrator) -> None:
     before, known = administrator.all_objects(), clusters()
     members = crowd.members(gateways.USERS)
     people = [member.name for member in members]

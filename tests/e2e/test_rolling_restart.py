@@ -67,7 +67,7 @@ def workers_made_for(name: str) -> int:
 
 
 @on_kubernetes
-def test_a_computation_continues(
+def test_a_computation_continues_over_restarts(
     open_notebook: Callable[[str], Notebook], administrator: Administrator, backend: Backend
 ) -> None:
     kernel = open_notebook("dave-cern")
@@ -111,7 +111,7 @@ def test_a_computation_continues(
 
 
 @on_kubernetes
-def test_clusters_start_and_end(
+def test_clusters_start_and_end_during_restarts(
     open_notebook: Callable[[str], Notebook], administrator: Administrator, backend: Backend
 ) -> None:
     kernel = open_notebook("dave-cern")
