@@ -1,4 +1,4 @@
-"""For all tests."""
+"""Settings of pytest for all tests."""
 
 import hypothesis
 

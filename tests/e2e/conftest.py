@@ -1,7 +1,7 @@
 """Fixtures of the end-to-end suite: each test that uses ``backend`` runs against both gateways of the testbed.
 
-A test that chooses back ends itself parametrizes ``backend`` with ``indirect`` and ``scope="session"``: with another
-scope pytest would make everything that depends on it anew for each test.
+A test for one back end has a mark of :mod:`tests.e2e.back_ends`. After a failed test, a hook collects what
+administrators see (:mod:`tests.e2e.failures`).
 """
 
 import re
@@ -13,17 +13,20 @@ import pytest
 from gateway.identity import accounts
 from gateway.site import Backend
 from testbed import docker, hub, notebook, people, process
-from tests.e2e import administration
+from tests.e2e import failures, notebooks
+from tests.e2e.administration import ADMINISTRATORS, Administrator
+from tests.e2e.fetching import fetch
+from tests.e2e.machines import SETTINGS
 from tests.e2e.notebooks import Notebook
 
-NEXT = "run `make testbed`, then `make testbed-status` tells what is up"
+ADVICE = "run `make testbed`, then `make testbed-status` tells what is up"
 
 
 @pytest.fixture(scope="session")
 def testbed() -> None:
-    """The notebook container runs and everybody has a token; without them nothing here can work."""
+    """Fail unless the notebook container runs and each person has a token: no test works without them."""
     if not docker.is_running(notebook.NAME):
-        pytest.fail(f"the testbed is not up: container {notebook.NAME} does not run; {NEXT}", pytrace=False)
+        pytest.fail(f"the testbed is not up: container {notebook.NAME} does not run; {ADVICE}", pytrace=False)
     try:
         for person in people.load().people:
             notebook.environment(person.name)
@@ -33,71 +36,63 @@ def testbed() -> None:
 
 @pytest.fixture(scope="session", params=list(Backend), ids=str)
 def backend(request: pytest.FixtureRequest, testbed: None) -> Backend:
-    """A back end whose gateway answers under its public name."""
+    """Return a back end whose gateway answers under its public name."""
     backend = Backend(request.param)
-    address = f"{administration.SETTINGS.gateway(backend).address}/api/health"
+    address = f"{SETTINGS.gateway(backend).address}/api/health"
     try:
-        status, text = administration.fetch(address)
+        status, text = fetch(address)
     except process.CommandError as error:
         status, text = 0, str(error).splitlines()[-1]
     if status != 200:
-        pytest.fail(f"the testbed is not up: {address} answers {status or ''} {text[:200]}; {NEXT}", pytrace=False)
+        pytest.fail(f"the testbed is not up: {address} answers {status or ''} {text[:200]}; {ADVICE}", pytrace=False)
     return backend
 
 
 @pytest.fixture(scope="session")
-def administrator(backend: Backend) -> administration.Administrator:
-    return administration.ADMINISTRATORS[backend]()
+def administrator(backend: Backend) -> Administrator:
+    return ADMINISTRATORS[backend]
 
 
 @pytest.fixture
 def open_notebook(backend: Backend, no_leftovers: None) -> Iterator[Callable[[str], Notebook]]:
-    """Opens a notebook as a person, connected to the gateway as the user guide says; it ends with the test."""
+    """Return a function that opens a notebook as a person, connected to the gateway, until the test ends."""
     with ExitStack() as stack:
-
-        def opened(person: str) -> Notebook:
-            kernel = stack.enter_context(Notebook(person))
-            kernel.snippet(f"connect-{backend.value}")
-            return kernel
-
-        yield opened
+        yield lambda person: stack.enter_context(notebooks.connected(person, backend))
 
 
 @pytest.fixture(scope="session")
 def alice(backend: Backend, no_leftovers: None) -> Iterator[Notebook]:
-    """Alice's notebook with a cluster of two workers that has computed, all of it by the user guide's snippets.
+    """Return alice's notebook with a cluster of two workers that has computed, all by the user guide's snippets.
 
-    Tests that share it only look.
+    Tests that share it leave the cluster as it is.
     """
-    with Notebook("alice") as kernel:
-        for name in (f"connect-{backend.value}", "create", "compute"):
+    with notebooks.connected("alice", backend) as kernel:
+        for name in ("create", "compute"):
             kernel.snippet(name)
-        # A computation needs only the first of them.
+        # The computation of the snippet has a result as soon as the first worker runs.
         kernel.run("client.wait_for_workers(2, timeout=120)", seconds=150)
         yield kernel
 
 
 @pytest.fixture(scope="session")
 def no_leftovers(backend: Backend) -> None:
-    """Clusters that an interrupted run has left behind are gone."""
+    """Stop clusters that an interrupted run of the suite has left behind."""
     stop = "for report in gateway.list_clusters():\n    gateway.stop_cluster(report.name)"
-    served = administration.SETTINGS.gateway(backend).classes
+    served = SETTINGS.gateway(backend).classes
     for person in (person.name for person in people.load().people if person.account):
-        if accounts.classify(person, administration.SETTINGS.identity.classes).name not in served:
-            continue
-        with Notebook(person) as kernel:
-            kernel.snippet(f"connect-{backend.value}")
-            kernel.run(stop)
+        if accounts.classify(person, SETTINGS.identity.classes).name in served:
+            with notebooks.connected(person, backend) as kernel:
+                kernel.run(stop)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """After a failure, put what administrators see into a folder and say where it is."""
+    """After a failure, collect what administrators see and add the folder's path to the report."""
     report: pytest.TestReport = yield
     if report.failed and call.excinfo is not None and item.get_closest_marker("e2e") is not None:
-        folder = administration.FAILURES / re.sub(r"[^A-Za-z0-9]+", "-", item.name).strip("-")
-        for kind in administration.ADMINISTRATORS.values():
-            if kind.backend.value in item.name:
-                administration.collect(kind(), folder)
-                report.sections.append(("What administrators saw", f"{folder}"))
+        folder = failures.FOLDER / re.sub(r"[^A-Za-z0-9]+", "-", item.name).strip("-")
+        for backend in Backend:
+            if backend.value in item.name:
+                failures.collect(backend, folder)
+                report.sections.append((failures.TITLE, f"{folder}"))
     return report

@@ -1,4 +1,8 @@
-"""What befalls the parts of both gateways: each is really killed, and is back when the context ends."""
+"""Faults of the parts of both gateways, as contexts: a part is really killed, and works again when the context ends.
+
+``test_faults`` injects each of :data:`UNNOTICED` and :data:`DISCONNECTING`. ``test_limits``, ``test_directory_outage``
+and the load and restart tests use single faults and the functions about pods.
+"""
 
 import json
 import time
@@ -11,31 +15,32 @@ from gateway.site import Backend
 from testbed import cluster, directory, docker, hub, process, slurm, submission
 from testbed.waiting import until
 from tests.e2e import notebooks
-from tests.e2e.administration import SETTINGS, SLURMCTLD, fetch, kubectl
-from tests.e2e.notebooks import CellError, Notebook
+from tests.e2e.machines import RELEASE, SLURMCTLD, kubectl, slurm_container
+from tests.e2e.notebooks import CellError
 
 Fault = Callable[[], AbstractContextManager[None]]
 BACK_SECONDS = 90
-WATCHED_SECONDS = 300
+"""Bound on the recovery of a part."""
+WATCHES_BACK_SECONDS = 300
 """Several attempts of a client, each of which takes up to a minute when it does not reach its cluster."""
 SAVED_SECONDS = 6
-"""How late slurmctld writes its state: SAVE_MAX_WAIT of its state_save.c is 5 s."""
+"""Longer than slurmctld delays the write of its state: SAVE_MAX_WAIT of its state_save.c is 5 s."""
 
 
 def living_pods(selector: str) -> list[dict[str, Any]]:
-    """The pods that a selector finds and that are not on their way out."""
+    """Return the pods of a selector that are not being deleted."""
     listed = json.loads(kubectl("get", "pods", "--selector", selector, "--output", "json"))
     return [item for item in listed["items"] if "deletionTimestamp" not in item["metadata"]]
 
 
 def pods(selector: str) -> list[dict[str, str]]:
-    """Their metadata."""
+    """Return the metadata of the pods of a selector that are not being deleted."""
     return [pod["metadata"] for pod in living_pods(selector)]
 
 
 def kill_pod(pod: dict[str, str]) -> None:
-    """Kill all processes of a pod but the one that holds its namespaces; to start it again is Kubernetes' business."""
-    # Processes come and go meanwhile; that it was killed shows elsewhere.
+    """Kill all processes of a pod except the one that holds its namespaces; the kubelet restarts the containers."""
+    # The exit code tells nothing, as processes can end before kill reaches them. Callers check restarts or results.
     script = (
         f"for process in $(grep -ls {pod['uid']} /proc/[0-9]*/cgroup | cut -d/ -f3); do"
         ' grep -qxE "pause|catatonit" /proc/$process/comm || kill -9 "$process"; done 2>/dev/null; true'
@@ -44,25 +49,25 @@ def kill_pod(pod: dict[str, str]) -> None:
 
 
 def restarts_of(pod: dict[str, Any]) -> int:
-    """How often its containers were started again."""
+    """Return how often the kubelet has restarted a pod's containers."""
     return sum(status["restartCount"] for status in pod["status"].get("containerStatuses", ()))
 
 
 def restarts(selector: str) -> dict[str, int]:
-    """Pod -> how often its containers were started again."""
+    """Return pod -> restarts of its containers, for the pods of a selector."""
     return {pod["metadata"]["name"]: restarts_of(pod) for pod in living_pods(selector)}
 
 
 @contextmanager
 def killed_deployment(name: str) -> Iterator[None]:
-    """A deployment all of whose pods are killed at once."""
+    """Kill all pods of a deployment at once."""
     deployment = json.loads(kubectl("get", f"deployment/{name}", "--output", "json"))
     selector = names.selector(deployment["spec"]["selector"]["matchLabels"])
     before = restarts(selector)
     for pod in pods(selector):
         kill_pod(pod)
     until(
-        f"{name} was really killed",
+        f"each pod of {name} has restarted",
         lambda: all(count > before[pod] for pod, count in restarts(selector).items() if pod in before),
         seconds=BACK_SECONDS,
     )
@@ -72,15 +77,25 @@ def killed_deployment(name: str) -> Iterator[None]:
 
 @contextmanager
 def killed_machine(container: str) -> Iterator[None]:
-    """A machine that is off for a moment."""
+    """Switch a machine off and on again."""
     process.run(["docker", "kill", container])
     process.run(["docker", "start", container])
     yield
 
 
 @contextmanager
-def killed_controller_of_slurm() -> Iterator[None]:
-    """SLURM's controller, killed when it has written what it knows: before, it forgets jobs itself."""
+def paused_machine(container: str) -> Iterator[None]:
+    """Freeze a machine: it takes connections and does not answer."""
+    process.run(["docker", "pause", container])
+    try:
+        yield
+    finally:
+        process.run(["docker", "unpause", container])
+
+
+@contextmanager
+def killed_slurmctld() -> Iterator[None]:
+    """Kill slurmctld after it has written its state; killed before, SLURM itself would forget jobs."""
     time.sleep(SAVED_SECONDS)
     with killed_machine(SLURMCTLD):
         yield
@@ -88,23 +103,25 @@ def killed_controller_of_slurm() -> Iterator[None]:
 
 @contextmanager
 def killed_unit(unit: str) -> Iterator[None]:
-    """A service of the submission host that dies."""
+    """Kill a service of the submission host; systemd restarts it."""
     docker.execute(submission.CONTAINER, ["systemctl", "kill", "--signal=KILL", unit])
     yield
     until(f"{unit} is back", lambda: _is_active(unit), seconds=BACK_SECONDS)
 
 
 def _is_active(unit: str) -> bool:
-    return process.succeeds(["docker", "exec", submission.CONTAINER, "systemctl", "is-active", "--quiet", unit])
+    return _succeeds(submission.CONTAINER, "systemctl", "is-active", "--quiet", unit)
+
+
+def _succeeds(container: str, *command: str) -> bool:
+    return process.succeeds(["docker", "exec", container, *command])
 
 
 def _serves_new_clusters() -> bool:
-    """Whether a new cluster is reached; what a client leaves that could not reach its own is bob's to remove."""
+    """Return whether a client reaches a new cluster. The fixture ``bob`` stops those that a client did not reach."""
     try:
-        with Notebook("bob") as kernel:
-            kernel.snippet(f"connect-{Backend.KUBERNETES.value}")
-            kernel.run(notebooks.new_cluster(notebooks.SMALL))
-            kernel.run(notebooks.connect())
+        with notebooks.connected("bob", Backend.KUBERNETES) as kernel:
+            notebooks.start_cluster(kernel)
     except (CellError, AssertionError):
         return False
     return True
@@ -112,23 +129,23 @@ def _serves_new_clusters() -> bool:
 
 @contextmanager
 def restarted_control_plane() -> Iterator[None]:
-    """Kubernetes whose etcd and API server are killed."""
+    """Kill etcd and the API server of Kubernetes."""
     docker.execute(cluster.NODE, ["pkill", "-9", "etcd"])
     docker.execute(cluster.NODE, ["pkill", "-9", "kube-apiserver"])
     yield
-    # Who watches Kubernetes comes back after up to half a minute (client-go's backoff): CoreDNS and Traefik know no new
-    # cluster until then.
-    until("new clusters are reached", _serves_new_clusters, seconds=WATCHED_SECONDS, pause_seconds=3)
+    # CoreDNS and Traefik watch Kubernetes again after up to half a minute (client-go's backoff). Until then they know
+    # no new cluster.
+    until("a client reaches a new cluster", _serves_new_clusters, seconds=WATCHES_BACK_SECONDS, pause_seconds=3)
 
 
 @contextmanager
 def killed_machine_of_jobs(node: str) -> Iterator[None]:
-    """A compute node that crashes with all its jobs."""
-    container = f"af-{node}"
+    """Crash a compute node with all its jobs."""
+    container = slurm_container(node)
     process.run(["docker", "kill", container])
     yield
     process.run(["docker", "start", container])
-    # Its jobs are over: SLURM itself would tell the node for minutes to end those that were cancelled meanwhile.
+    # Otherwise SLURM would tell the node for minutes to end jobs that were cancelled meanwhile, though they have ended.
     docker.execute(SLURMCTLD, _update(node, "state=down", "reason=crashed"))
     until(f"{node} takes jobs", lambda: _state(node) in ("idle", "mix", "alloc"), seconds=BACK_SECONDS)
 
@@ -138,14 +155,14 @@ def _update(nodes: str, *changes: str) -> list[str]:
 
 
 def _state(node: str) -> str:
-    # A node that SLURM has seen restart stays down until somebody has looked at it.
-    process.succeeds(["docker", "exec", SLURMCTLD, *_update(node, "state=resume")])
+    # SLURM keeps a node that has restarted down until an administrator resumes it.
+    _succeeds(SLURMCTLD, *_update(node, "state=resume"))
     return docker.execute(SLURMCTLD, ["sinfo", "--noheader", f"--nodes={node}", "--format=%t"]).split()[0]
 
 
 @contextmanager
 def drained(nodes: str) -> Iterator[None]:
-    """Compute nodes that take no new jobs."""
+    """Drain compute nodes: they take no new jobs."""
     docker.execute(SLURMCTLD, _update(nodes, "state=drain", "reason=test"))
     try:
         yield
@@ -154,13 +171,13 @@ def drained(nodes: str) -> Iterator[None]:
 
 
 def kill_processes(words: str) -> None:
-    """Kill the processes on compute nodes that have these words in their command."""
+    """Kill the processes on all compute nodes whose command line matches these words."""
     for node in slurm.NODES:
-        process.succeeds(["docker", "exec", f"af-{node.name}", "pkill", "-9", "-f", words])
+        # pkill fails on the nodes where none matches.
+        _succeeds(slurm_container(node.name), "pkill", "-9", "-f", words)
 
 
-RELEASE = SETTINGS.kubernetes.release
-QUIET: dict[Backend, dict[str, Fault]] = {
+UNNOTICED: dict[Backend, dict[str, Fault]] = {
     Backend.KUBERNETES: {
         "API server": lambda: killed_deployment(names.api_name(RELEASE)),
         "controller": lambda: killed_deployment(names.controller_name(RELEASE)),
@@ -170,26 +187,17 @@ QUIET: dict[Backend, dict[str, Fault]] = {
     },
     Backend.SLURM: {
         "server": lambda: killed_unit("dask-gateway"),
-        "slurmctld": killed_controller_of_slurm,
+        "slurmctld": killed_slurmctld,
         "directory": lambda: killed_machine(directory.CONTAINER),
         "JupyterHub": lambda: killed_machine(hub.NAME),
     },
 }
-"""What no computation notices."""
-LOUD: dict[Backend, dict[str, Fault]] = {
+"""Name -> fault, by back end: a running computation does not notice these."""
+DISCONNECTING: dict[Backend, dict[str, Fault]] = {
     Backend.KUBERNETES: {"Traefik": lambda: killed_deployment(names.proxy_name(RELEASE))},
     Backend.SLURM: {
         "proxy": lambda: killed_unit("dask-gateway-proxy"),
         "submission host": lambda: killed_machine(submission.CONTAINER),
     },
 }
-"""What cuts clients off for a moment."""
-
-
-def answers(backend: Backend) -> bool:
-    """Whether a gateway answers under its public name, three times in a row."""
-    health = f"{SETTINGS.gateway(backend).address}/api/health"
-    try:
-        return all(fetch(health)[0] == 200 for _ in range(3))
-    except process.CommandError:
-        return False
+"""Name -> fault, by back end: clients lose their connection for a moment."""

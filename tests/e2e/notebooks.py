@@ -1,4 +1,7 @@
-"""Notebooks of the testbed's people, driven from here."""
+"""Notebooks of the testbed's people: kernels (:mod:`tests.e2e.kernel`) in the notebook container, driven by tests.
+
+All tests that act as users use it. The functions below :class:`Notebook` that return text return the code of a cell.
+"""
 
 import contextlib
 import json
@@ -10,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.site import Backend
 from testbed import guide, notebook
 
 KERNEL = Path(__file__).with_name("kernel.py").read_text()
@@ -18,7 +22,7 @@ CONDA_ENVIRONMENT = "/depot/cms/conda/analysis"
 SMALL = {"pixi_project": PIXI_PROJECT, "worker_memory": 1}
 """Options of a cluster of which many fit into the testbed's Kubernetes node, which has the machine's memory."""
 CELL_SECONDS = 150
-"""Longer than a cluster may take to start or fail (user guide, section 5)."""
+"""Timeout of a cell: longer than a cluster may take to start or fail (user guide, section 5)."""
 
 
 class CellError(Exception):
@@ -30,7 +34,10 @@ class CellError(Exception):
 
 
 class Notebook:
-    """A kernel in the notebook container, run as a person. Leaving the context ends it as a user's would end."""
+    """A kernel in the notebook container, run as a person; leaving the context ends it in order (see ``__exit__``).
+
+    ``extra`` variables replace those of the facility (None leaves one out); ``python`` is the kernel's interpreter.
+    """
 
     def __init__(self, person: str, extra: Mapping[str, str | None] | None = None, python: str = "python") -> None:
         self.person = person
@@ -55,7 +62,7 @@ class Notebook:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the kernel, which closes its clusters: those that it created are shut down."""
+        """End the kernel, which shuts down the clusters that it created."""
         assert self._process.stdin is not None
         try:
             with contextlib.suppress(BrokenPipeError):
@@ -76,9 +83,10 @@ class Notebook:
         self._replies.put(None)
 
     def run(self, code: str, seconds: float = CELL_SECONDS) -> Any:
-        """Run a cell; returns the value of its last expression as JSON can hold it (else its repr).
+        """Run a cell and return the value of its last expression, or the value's repr when JSON can't hold it.
 
-        Raises :class:`CellError` for what the cell raised, ``AssertionError`` when there was no answer.
+        Raises :class:`CellError` for an exception of the cell, ``AssertionError`` when the kernel does not answer
+        within ``seconds``.
         """
         assert self._process.stdin is not None
         try:
@@ -88,10 +96,10 @@ class Notebook:
         except (BrokenPipeError, queue.Empty):
             line = None
         if line is None:
-            state = f"ended with code {self._process.poll()}" if self._process.poll() is not None else "runs on"
+            state = f"ended with code {self._process.poll()}" if self._process.poll() is not None else "still runs"
             raise AssertionError(
-                f"no answer from {self.person}'s kernel within {seconds} s to\n{code}\nit {state}, and printed:\n"
-                f"{self.printed()}"
+                f"no answer from {self.person}'s kernel within {seconds} s to\n{code}\n"
+                f"The kernel {state}. It printed:\n{self.printed()}"
             )
         reply = json.loads(line)
         if "error" in reply:
@@ -99,28 +107,51 @@ class Notebook:
         return reply["value"]
 
     def snippet(self, name: str) -> Any:
-        """Run a snippet of the user guide, with nothing but its paths replaced."""
+        """Run a snippet of the user guide; only its example paths are replaced."""
         return self.run(guide.snippet(name, self._paths))
 
     def printed(self) -> str:
-        """The last of what the kernel wrote to standard error."""
+        """Return the end of what the kernel wrote to standard error."""
         self._errors.seek(0)
         return self._errors.read()[-4000:]
 
 
+@contextlib.contextmanager
+def connected(person: str, backend: Backend, python: str = "python") -> Iterator[Notebook]:
+    """Open a notebook as a person, connected to a gateway by the user guide's snippet (name ``gateway``)."""
+    with Notebook(person, python=python) as kernel:
+        connect(kernel, backend)
+        yield kernel
+
+
+def connect(kernel: Notebook, backend: Backend) -> None:
+    """Connect a notebook to a gateway by the user guide's snippet."""
+    kernel.snippet(f"connect-{backend.value}")
+
+
+def start_cluster(kernel: Notebook, options: Mapping[str, object] | str = SMALL, workers: int = 1) -> str:
+    """Create a cluster, wait for its workers and connect a client (names ``cluster``, ``client``); returns its name."""
+    name = kernel.run(new_cluster(options))
+    kernel.run(scale_and_connect(workers))
+    return str(name)
+
+
 def proxy_path(person: str) -> str:
-    """The path that the tests put for a person's VOMS proxy."""
+    """Return the path that the tests put for a person's VOMS proxy."""
     return f"/tmp/x509up_{person}"
 
 
 def new_cluster(options: Mapping[str, object] | str, name: str = "cluster") -> str:
-    """The code of a cell that creates a cluster; its value is the cluster's name."""
+    """Return code that creates a cluster; its value is the cluster's name.
+
+    ``options`` as text are arguments in Python's syntax, for values that only the notebook has.
+    """
     arguments = options if isinstance(options, str) else f"**{dict(options)!r}"
     return f"{name} = gateway.new_cluster({arguments})\n{name}.name"
 
 
-def connect(workers: int = 1) -> str:
-    """The code of a cell that scales the cluster and connects a client to it."""
+def scale_and_connect(workers: int = 1) -> str:
+    """Return code that scales the cluster, connects a client to it and waits for the workers."""
     return (
         f"import os\ncluster.scale({workers})\nclient = cluster.get_client()\n"
         f"client.wait_for_workers({workers}, timeout=120)"
@@ -128,45 +159,49 @@ def connect(workers: int = 1) -> str:
 
 
 def on_worker(kernel: Notebook, expression: str) -> Any:
-    """What an expression of the kernel gives on a worker of its client."""
+    """Return the value that an expression of the kernel has on a worker of its client."""
     return kernel.run(f"client.submit(lambda: ({expression}), pure=False).result(timeout=60)")
 
 
-def warnings_of(code: str) -> str:
-    """The code of a cell whose value are the texts of the gateway's warnings that a statement gives."""
+def warnings_of(statement: str) -> str:
+    """Return code whose value is the list of texts of the gateway's warnings that a statement causes."""
     return (
         "import warnings\n"
         "with warnings.catch_warnings(record=True) as caught:\n"
         "    warnings.simplefilter('always')\n"
-        f"    {code}\n"
+        f"    {statement}\n"
         "[str(warning.message) for warning in caught if warning.category.__name__ == 'GatewayWarning']"
     )
 
 
 @contextlib.contextmanager
-def asked_all_the_time(kernel: Notebook, question: str) -> Iterator[Callable[[], int]]:
-    """Have the notebook run a statement over and over; what is yielded tells how often, and fails for its errors."""
+def repeating(kernel: Notebook, statement: str) -> Iterator[Callable[[], int]]:
+    """Have the notebook repeat a statement in a thread while the context lasts.
+
+    Yields a function that ends the repetition and returns how often the statement ran; it fails when the statement
+    raised an exception.
+    """
     kernel.run(
         "import threading\n"
-        "asking, asked, faults = threading.Event(), [], []\n"
-        "def ask():\n"
-        "    while not asking.is_set():\n"
+        "ending, runs, errors = threading.Event(), [], []\n"
+        "def repeat():\n"
+        "    while not ending.is_set():\n"
         "        try:\n"
-        f"            {question}\n"
+        f"            {statement}\n"
         "        except Exception as error:\n"
-        "            faults.append(repr(error))\n"
-        "        asked.append(None)\n"
-        "        asking.wait(0.1)\n"
-        "thread = threading.Thread(target=ask, daemon=True)\n"
+        "            errors.append(repr(error))\n"
+        "        runs.append(None)\n"
+        "        ending.wait(0.1)\n"
+        "thread = threading.Thread(target=repeat, daemon=True)\n"
         "thread.start()"
     )
 
-    def result() -> int:
-        kernel.run("asking.set()\nthread.join(120)")
-        assert kernel.run("faults") == []
-        return int(kernel.run("len(asked)"))
+    def count() -> int:
+        kernel.run("ending.set()\nthread.join(120)")
+        assert kernel.run("errors") == []
+        return int(kernel.run("len(runs)"))
 
     try:
-        yield result
+        yield count
     finally:
-        kernel.run("asking.set()")
+        kernel.run("ending.set()")

@@ -1,46 +1,38 @@
-"""While the directory does not answer: whoever the gateway knows goes on working, others are told to try again."""
+"""While the directory does not answer, users that the gateway has seen recently keep working."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
 from gateway.site import Backend
-from testbed import directory, docker, process
+from testbed import directory, docker
 from testbed.waiting import until
-from tests.e2e import notebooks
-from tests.e2e.notebooks import CellError, Notebook, on_worker
+from tests.e2e import faults, notebooks
+from tests.e2e.notebooks import CellError, on_worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
 def outage(backend: Backend, no_leftovers: None) -> Iterator[None]:
-    """The directory takes connections and never answers; alice has been here before, at each replica of the API."""
-    with Notebook("alice") as kernel:
-        kernel.snippet(f"connect-{backend.value}")
+    """Freeze the directory, after alice has made requests to each replica of the API."""
+    with notebooks.connected("alice", backend) as kernel:
         kernel.run("for _ in range(20):\n    gateway.list_clusters()")
-    with ExitStack() as stack:
-        process.run(["docker", "pause", directory.CONTAINER])
-        stack.callback(until, "the directory answers", answers, seconds=30)
-        stack.callback(process.run, ["docker", "unpause", directory.CONTAINER])
+    with faults.paused_machine(directory.CONTAINER):
         yield
+    until("the directory answers", answers, seconds=30)
 
 
 def answers() -> bool:
     return bool(docker.execute(directory.CONTAINER, ["ldapwhoami", *directory.LOCAL]))
 
 
-def test_who_was_seen_recently_works_on(backend: Backend, outage: None) -> None:
-    with Notebook("alice") as kernel:
-        kernel.snippet(f"connect-{backend.value}")
-        kernel.run(notebooks.new_cluster(notebooks.SMALL))
-        kernel.run(notebooks.connect())
+def test_a_user_seen_recently_keeps_working(backend: Backend, outage: None) -> None:
+    with notebooks.connected("alice", backend) as kernel:
+        notebooks.start_cluster(kernel)
         assert on_worker(kernel, "os.getuid()") == 20001
 
 
-def test_others_are_told_to_try_again(backend: Backend, outage: None) -> None:
-    with Notebook("mallory") as kernel:
-        kernel.snippet(f"connect-{backend.value}")
-        with pytest.raises(CellError, match="can't be looked up now"):
-            kernel.run("gateway.list_clusters()")
+def test_other_users_are_told_to_try_again(backend: Backend, outage: None) -> None:
+    with notebooks.connected("mallory", backend) as kernel, pytest.raises(CellError, match="can't be looked up now"):
+        kernel.run("gateway.list_clusters()")

@@ -1,4 +1,4 @@
-"""Parts die while a computation with a known result runs: the result is right, and nothing is left over."""
+"""Parts die while a computation with a known result runs: the result is right, and nothing is left behind."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -10,23 +10,15 @@ from gateway.site import Backend
 from gateway.slurm import jobs
 from testbed import cluster, docker, slurm, submission
 from testbed.waiting import until
-from tests.e2e import faults, notebooks
-from tests.e2e.administration import (
-    SETTINGS,
-    SLURMCTLD,
-    Administrator,
-    SlurmAdministrator,
-    directory_identity,
-    kubectl,
-    of_cluster,
-)
+from tests.e2e import faults, fetching, notebooks
+from tests.e2e.administration import Administrator, SlurmAdministrator, directory_identity
+from tests.e2e.back_ends import on_kubernetes, on_slurm
+from tests.e2e.machines import SETTINGS, SLURMCTLD, kubectl, of_cluster
 from tests.e2e.notebooks import CellError, Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 OpenNotebook = Callable[[str], Notebook]
-on_kubernetes = pytest.mark.parametrize("backend", [Backend.KUBERNETES], indirect=True, scope="session", ids=str)
-on_slurm = pytest.mark.parametrize("backend", [Backend.SLURM], indirect=True, scope="session", ids=str)
 START_COMPUTING = """
 import time
 
@@ -43,7 +35,7 @@ ADDRESSES = "[(address, each['name']) for address, each in client.scheduler_info
 
 
 def each(table: dict[Backend, dict[str, faults.Fault]]) -> pytest.MarkDecorator:
-    """A test of every fault of a table."""
+    """Run a test with every fault of a table."""
     cases = [
         pytest.param(backend, fault, id=f"{backend}-{name}")
         for backend, by_name in table.items()
@@ -54,43 +46,45 @@ def each(table: dict[Backend, dict[str, faults.Fault]]) -> pytest.MarkDecorator:
 
 @pytest.fixture
 def bob(backend: Backend, administrator: Administrator, open_notebook: OpenNotebook) -> Iterator[Notebook]:
-    """A notebook with a cluster of two workers; at the end it is shut down, and nothing is left of it."""
-    until("the gateway answers", lambda: faults.answers(backend), seconds=faults.BACK_SECONDS)
-    before = administrator.everything()
+    """Return a notebook with a cluster of two workers; afterwards stop the cluster and check that nothing is left."""
+    _await_gateway(backend)
+    before = administrator.all_objects()
     kernel = open_notebook("bob")
-    kernel.run(notebooks.new_cluster(notebooks.SMALL))
-    kernel.run(notebooks.connect(2))
+    notebooks.start_cluster(kernel, workers=2)
     yield kernel
-    until("the gateway answers", lambda: faults.answers(backend), seconds=faults.BACK_SECONDS)
+    _await_gateway(backend)
     kernel.run("client.close()\nfor report in gateway.list_clusters():\n    gateway.stop_cluster(report.name)")
-    left = {name for name in administrator.everything() - before if "daskcluster" not in name}
-    until("nothing is left", lambda: not left & administrator.everything(), seconds=90)
+    administrator.await_no_leftovers(before, seconds=90)
 
 
-@each(faults.QUIET)
-def test_a_computation_does_not_notice(bob: Notebook, fault: faults.Fault) -> None:
+def _await_gateway(backend: Backend) -> None:
+    until("the gateway answers", lambda: fetching.answers(backend), seconds=faults.BACK_SECONDS)
+
+
+@each(faults.UNNOTICED)
+def test_a_computation_does_not_notice_the_fault(bob: Notebook, fault: faults.Fault) -> None:
     before = bob.run(WORKERS)
     bob.run(START_COMPUTING)
     with fault():
         assert bob.run(RESULT) == EXPECTED
     assert bob.run(WORKERS) == before
     name = bob.run("cluster.name")
-    until("the gateway knows the cluster", lambda: name in _known(bob), seconds=60)
+    until("the gateway lists the cluster", lambda: name in _listed(bob), seconds=60)
     bob.run("cluster.scale(3)\nclient.wait_for_workers(3, timeout=120)")
 
 
-def _known(kernel: Notebook) -> list[str]:
+def _listed(kernel: Notebook) -> list[str]:
     try:
         return list(kernel.run("[report.name for report in gateway.list_clusters()]"))
     except CellError:
         return []
 
 
-@each(faults.LOUD)
-def test_a_client_comes_back_to_its_workers(bob: Notebook, backend: Backend, fault: faults.Fault) -> None:
+@each(faults.DISCONNECTING)
+def test_a_client_connects_again_to_its_workers(bob: Notebook, backend: Backend, fault: faults.Fault) -> None:
     before = bob.run(WORKERS)
     with fault():
-        until("the gateway answers", lambda: faults.answers(backend), seconds=faults.BACK_SECONDS)
+        _await_gateway(backend)
     until("the client is connected", lambda: bob.run("client.status") == "running", seconds=60)
     bob.run(START_COMPUTING)
     assert bob.run(RESULT) == EXPECTED
@@ -115,12 +109,12 @@ def test_a_killed_worker_is_replaced(bob: Notebook, backend: Backend) -> None:
     bob.run(START_COMPUTING)
     _kill_worker(backend, name, killed)
     assert bob.run(RESULT) == EXPECTED
-    # On Kubernetes it is the same pod, started again.
-    until("two are there again", lambda: len(set(dict(bob.run(ADDRESSES))) - {address}) == 2, seconds=90)
+    # On Kubernetes the kubelet restarts the same pod, whose worker then has another address.
+    until("two workers run again", lambda: len(set(dict(bob.run(ADDRESSES))) - {address}) == 2, seconds=90)
     assert address not in dict(bob.run(ADDRESSES))
 
 
-def test_who_computes_learns_that_the_scheduler_was_killed(
+def test_a_killed_scheduler_cancels_the_computation_and_ends_the_cluster(
     bob: Notebook, backend: Backend, administrator: Administrator
 ) -> None:
     name = bob.run("cluster.name")
@@ -133,8 +127,8 @@ def test_who_computes_learns_that_the_scheduler_was_killed(
     with pytest.raises(CellError) as caught:
         bob.run("total.result(timeout=60)", seconds=70)
     assert "Cancelled" in caught.value.name
-    until("the gateway has ended the cluster", lambda: name not in _known(bob), seconds=60)
-    until("nothing is left", lambda: not administrator.pieces(name) - {"route"}, seconds=60)
+    until("the gateway has ended the cluster", lambda: name not in _listed(bob), seconds=60)
+    until("nothing is left", lambda: not administrator.object_kinds(name) - {"route"}, seconds=60)
 
 
 @on_kubernetes
@@ -150,7 +144,7 @@ def test_workers_that_are_deleted_or_drained_are_replaced(bob: Notebook) -> None
         cluster.kubectl("uncordon", cluster.NODE)
     assert bob.run(RESULT) == EXPECTED
     gone = {first["uid"], second["uid"]}
-    until("others are there", lambda: len(_uids(name) - gone) == 2 and not gone & _uids(name), seconds=90)
+    until("two others run", lambda: len(_uids(name) - gone) == 2 and not gone & _uids(name), seconds=90)
 
 
 def _uids(name: str) -> set[str]:
@@ -158,42 +152,42 @@ def _uids(name: str) -> set[str]:
 
 
 @on_kubernetes
-def test_requests_at_once_do_not_pass_the_total(bob: Notebook) -> None:
-    """Twenty clusters are asked for at the same time where seven fit."""
+def test_simultaneous_requests_do_not_exceed_the_total(bob: Notebook) -> None:
+    """A user requests twenty clusters at the same time, of which seven fit into the user's total."""
     total, scheduler = SETTINGS.kubernetes.user_total, SETTINGS.kubernetes.scheduler
     room = 7
     bob.run("cluster.shutdown()")
-    # Its pods hold room as long as they are there.
-    until("nothing of the other cluster is left", lambda: _cores_of("bob") == 0, seconds=60)
+    # The pods of the fixture's cluster count until they have ended.
+    until("bob's pods hold nothing", lambda: _cores_of("bob") == 0, seconds=60)
     size = 56
     count = int((total.cores - scheduler.cores - room) // size)
     assert scheduler.cores + room + count * size == total.cores
     large = bob.run(notebooks.new_cluster({**notebooks.SMALL, "worker_cores": size}, "large"))
     bob.run(f"large.scale({count})")
-    until("the user holds nearly all", lambda: len(_pods(large, names.WORKER_COMPONENT)) == count, seconds=60)
+    until("bob holds all but the room", lambda: len(_pods(large, names.WORKER_COMPONENT)) == count, seconds=60)
     bob.run(
         "from concurrent.futures import ThreadPoolExecutor\n"
-        "def ask(number):\n"
+        "def submit(number):\n"
         "    try:\n"
         f"        return 'name', gateways[number].submit(**{notebooks.SMALL!r})\n"
         "    except Exception as error:\n"
         "        return 'error', str(error)\n"
         "gateways = [Gateway() for _ in range(20)]\n"
         "executor = ThreadPoolExecutor(20)\n"
-        "asked = [executor.submit(ask, number) for number in range(20)]"
+        "submitted = [executor.submit(submit, number) for number in range(20)]"
     )
     most = 0.0
-    while not bob.run("all(one.done() for one in asked)"):
+    while not bob.run("all(each.done() for each in submitted)"):
         most = max(most, _cores_of("bob"))
     assert total.cores - room < max(most, _cores_of("bob")) <= total.cores
-    answers = bob.run("[one.result() for one in asked]")
+    answers = bob.run("[each.result() for each in submitted]")
     refused = [text for kind, text in answers if kind == "error"]
     assert all("There is no room for another cluster" in text or "did not start within" in text for text in refused)
     assert len(answers) - len(refused) == room
 
 
 def _cores_of(person: str) -> float:
-    """Cores that the pods of a person hold: those that have ended hold none, though they may still be there."""
+    """Return the cores that the pods of a person hold; pods that have ended hold none."""
     living = "status.phase!=Succeeded,status.phase!=Failed"
     of_person = f"{names.USER_LABEL}={person}"
     listed = json.loads(kubectl("get", "pods", "--selector", of_person, "--field-selector", living, "--output", "json"))
@@ -205,20 +199,20 @@ def _cores_of(person: str) -> float:
 
 def test_a_cluster_that_is_stopped_while_it_starts_leaves_nothing(bob: Notebook, administrator: Administrator) -> None:
     name = bob.run(f"name = gateway.submit(**{notebooks.SMALL!r})\ngateway.stop_cluster(name)\nname")
-    until("nothing is left", lambda: not administrator.pieces(name), seconds=60)
+    administrator.await_end(name, seconds=60)
 
 
-def test_a_wish_for_workers_at_the_end_leaves_nothing(bob: Notebook, administrator: Administrator) -> None:
+def test_scaling_a_cluster_that_ends_leaves_nothing(bob: Notebook, administrator: Administrator) -> None:
     name = bob.run("cluster.name")
     bob.run(
         "cluster.scale(6)\ngateway.stop_cluster(cluster.name)\n"
         "try:\n    gateway.scale_cluster(cluster.name, 8)\nexcept Exception as error:\n    pass"
     )
-    until("nothing is left", lambda: not administrator.pieces(name), seconds=90)
+    administrator.await_end(name, seconds=90)
 
 
 @on_slurm
-def test_a_crash_of_a_compute_node_is_survived(bob: Notebook) -> None:
+def test_a_cluster_survives_the_crash_of_a_compute_node(bob: Notebook) -> None:
     on_scheduler = bob.run("client.run_on_scheduler(os.uname).nodename")
     (other,) = (node.name for node in slurm.NODES if node.name != on_scheduler)
     with faults.drained(on_scheduler):
@@ -230,29 +224,29 @@ def test_a_crash_of_a_compute_node_is_survived(bob: Notebook) -> None:
 
 
 @on_slurm
-def test_jobs_that_nobody_remembers_are_cancelled(bob: Notebook, administrator: SlurmAdministrator) -> None:
-    """As after a crash of the gateway between the submission and its note of it."""
+def test_orphans_are_cancelled(bob: Notebook, administrator: SlurmAdministrator) -> None:
+    """A crash of the gateway between the submission of a job and the record of it leaves an orphan."""
     release, unknown = SETTINGS.slurm.release, "f" * 32
-    ours, others = jobs.comment(release, unknown), jobs.comment("another-gateway", unknown)
+    own, foreign = jobs.comment(release, unknown), jobs.comment("another-gateway", unknown)
 
     def submitted(comment: str) -> str:
         options = [f"--job-name={jobs.NAME}", f"--comment={comment}", "--wrap=sleep 600", "--output=/dev/null"]
         command = ["runuser", "-u", "bob", "--", "sbatch", "--parsable", "--chdir=/tmp", *options]
         return docker.execute(submission.CONTAINER, command).strip()
 
-    orphan, stranger = submitted(ours), submitted(others)
+    orphan, other_gateways = submitted(own), submitted(foreign)
     try:
         with faults.killed_unit("dask-gateway"):
             pass
-        until("the gateway has cancelled it", lambda: f"job/{orphan}" not in administrator.everything(), seconds=60)
-        assert f"job/{stranger}" in administrator.everything()
+        until("the gateway has cancelled it", lambda: f"job/{orphan}" not in administrator.all_objects(), seconds=60)
+        assert f"job/{other_gateways}" in administrator.all_objects()
     finally:
-        docker.execute(SLURMCTLD, ["scancel", orphan, stranger])
+        docker.execute(SLURMCTLD, ["scancel", orphan, other_gateways])
 
 
 @pytest.fixture
 def full_volume(backend: Backend) -> Iterator[None]:
-    """Bob's folder for clusters, as the gateway's service sees it, is on a volume without room."""
+    """Put a full volume in place of bob's staging directory, in the mount namespace of the gateway's service."""
     folder = SETTINGS.slurm.staging_directory.format(username="bob")
     process_id = docker.execute(
         submission.CONTAINER, ["systemctl", "show", "--value", "--property=MainPID", "dask-gateway"]
@@ -268,10 +262,12 @@ def full_volume(backend: Backend) -> Iterator[None]:
 
 
 @on_slurm
-def test_a_full_volume_is_told(bob: Notebook, full_volume: None, administrator: SlurmAdministrator) -> None:
-    before = administrator.everything()
+def test_a_full_volume_is_reported_to_the_user(
+    bob: Notebook, full_volume: None, administrator: SlurmAdministrator
+) -> None:
+    before = administrator.all_objects()
     with pytest.raises(CellError, match="No space left on device"):
         bob.run(notebooks.new_cluster(notebooks.SMALL, "other"))
-    assert administrator.everything() == before
+    assert administrator.all_objects() == before
     bob.run(START_COMPUTING)
     assert bob.run(RESULT) == EXPECTED

@@ -6,14 +6,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.site import Backend
-from testbed.waiting import until
-from tests.e2e import administration, notebooks
-from tests.e2e.administration import Administrator
+from tests.e2e import notebooks
+from tests.e2e.administration import Administrator, identity_of
+from tests.e2e.fetching import fetch
+from tests.e2e.machines import SETTINGS
 from tests.e2e.notebooks import CellError, Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
-SITE = administration.SETTINGS
 OpenNotebook = Callable[[str], Notebook]
 IDENTITY = """
 def identity():
@@ -24,7 +24,7 @@ ON_WORKERS = "list(client.run(%s).values())"
 
 
 def on_workers(kernel: Notebook, function: str) -> list[object]:
-    """What a function, given as an expression, returns on each worker of the kernel's client."""
+    """Return the results of a function, given as an expression, on each worker of the kernel's client."""
     return list(kernel.run(ON_WORKERS % function))
 
 
@@ -34,11 +34,11 @@ def identities(kernel: Notebook) -> list[object]:
 
 
 def expected_identity(person: str) -> list[object]:
-    uid, gid, groups = administration.directory_identity(administration.account_name(person))
+    uid, gid, groups = identity_of(person)
     return [uid, gid, sorted(groups)]
 
 
-# One cluster, looked at from all sides.
+# One cluster that tests share.
 
 
 def test_snippets_compute(alice: Notebook) -> None:
@@ -77,7 +77,7 @@ def test_workers_have_the_cores_and_memory_of_the_snippet(alice: Notebook) -> No
 
 def test_volumes_are_as_the_table_says(alice: Notebook, backend: Backend) -> None:
     seen = volumes_seen(alice)
-    assert seen == {volume.path: volume.access_for(backend, "purdue").value for volume in SITE.storage}
+    assert seen == {volume.path: volume.access_for(backend, "purdue").value for volume in SETTINGS.storage}
 
 
 def test_home_is_not_there(alice: Notebook) -> None:
@@ -94,18 +94,17 @@ def test_files_belong_to_the_user(alice: Notebook) -> None:
 
 def test_dashboard_answers_under_the_public_address(alice: Notebook, backend: Backend) -> None:
     link = alice.snippet("dashboard")
-    assert urlsplit(link).hostname == SITE.gateway(backend).host
-    status, page = administration.fetch(link)
+    assert urlsplit(link).hostname == SETTINGS.gateway(backend).host
+    status, page = fetch(link)
     assert (status, "Dask" in page) == (200, True), (link, page[:300])
 
 
 def test_another_notebook_discovers_the_cluster(alice: Notebook, backend: Backend) -> None:
-    with Notebook("alice") as other:
-        other.snippet(f"connect-{backend.value}")
+    with notebooks.connected("alice", backend) as other:
         other.snippet("discover")
         assert other.run("cluster_name") == alice.run("cluster.name")
         assert other.run("client.submit(lambda: 6 * 7, pure=False).result()") == 42
-    # It outlives the notebooks that only connect to it.
+    # The cluster outlives a notebook that has connected to it and has not created it.
     assert alice.run("client.submit(lambda: 6 * 7, pure=False).result()") == 42
 
 
@@ -120,7 +119,7 @@ def test_users_do_not_see_each_others_clusters(alice: Notebook, open_notebook: O
     bob = open_notebook("bob")
     assert bob.run("[report.name for report in gateway.list_clusters()]") == []
     bob.snippet("create-pixi")
-    bob.run("cluster.scale(1)\nclient = cluster.get_client()\nclient.wait_for_workers(1, timeout=120)")
+    bob.run(notebooks.scale_and_connect())
     assert identities(bob) == [expected_identity("bob")] * 2
 
     names = {
@@ -153,45 +152,43 @@ def test_workers_run_in_the_chosen_environment(snippet: str, prefix: str, open_n
     assert kernel.run("client.run_on_scheduler(lambda: sys.prefix)") == prefix
 
 
-# The end of a cluster.
+# Shutdown of a cluster.
 
 
 def test_shutdown_leaves_nothing(open_notebook: OpenNotebook, administrator: Administrator) -> None:
     kernel = open_notebook("alice")
     kernel.snippet("create-pixi")
-    kernel.run("cluster.scale(1)\nclient = cluster.get_client()\nclient.wait_for_workers(1, timeout=120)")
+    kernel.run(notebooks.scale_and_connect())
     name = kernel.run("cluster.name")
-    assert administrator.pieces(name) == PIECES[administrator.backend]
+    assert administrator.object_kinds(name) == OBJECT_KINDS[administrator.backend]
     kernel.snippet("shutdown")
-    until(f"nothing left of {name}", lambda: not administrator.pieces(name), seconds=60, pause_seconds=1)
+    administrator.await_end(name, seconds=60)
     assert name not in kernel.run("[report.name for report in gateway.list_clusters()]")
 
 
-PIECES = {
+OBJECT_KINDS = {
     Backend.KUBERNETES: {"pod", "secret", "service", "endpointslice", "ingressroute", "ingressroutetcp", "route"},
     Backend.SLURM: {"job", "folder", "route"},
 }
-"""What a running cluster consists of."""
+"""The kinds of objects of a running cluster."""
 
 
-# Who may come in.
+# Who may use the gateways.
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "jupyterhub 0123456789abcdef"}], ids=["none", "wrong"])
-def test_request_without_good_token_is_refused(headers: dict[str, str], backend: Backend) -> None:
-    status, text = administration.fetch(f"{SITE.gateway(backend).address}/api/v1/clusters/", headers)
+def test_a_request_without_valid_token_is_refused(headers: dict[str, str], backend: Backend) -> None:
+    status, text = fetch(f"{SETTINGS.gateway(backend).address}/api/v1/clusters/", headers)
     assert status == 401, text
 
 
 def test_a_name_instead_of_a_token_is_refused(backend: Backend) -> None:
-    """Basic authentication, by which the stock client claims a name without proof."""
-    status, text = administration.fetch(
-        f"{SITE.gateway(backend).address}/api/v1/clusters/", {"Authorization": "Basic YWxpY2U6"}
-    )
+    """By Basic authentication, the stock client claims a name without proof."""
+    status, text = fetch(f"{SETTINGS.gateway(backend).address}/api/v1/clusters/", {"Authorization": "Basic YWxpY2U6"})
     assert status == 401, text
 
 
-def test_somebody_without_account_is_refused(open_notebook: OpenNotebook) -> None:
+def test_a_user_without_account_is_refused(open_notebook: OpenNotebook) -> None:
     mallory = open_notebook("mallory")
     with pytest.raises(CellError) as refused:
         mallory.snippet("create-pixi")
@@ -199,23 +196,25 @@ def test_somebody_without_account_is_refused(open_notebook: OpenNotebook) -> Non
 
 
 @pytest.mark.parametrize("snippet", ["environment-variables", "custom-environment"])
-def test_cern_user(snippet: str, backend: Backend, open_notebook: OpenNotebook) -> None:
+def test_a_cern_user_works_by_the_guide_or_is_refused(
+    snippet: str, backend: Backend, open_notebook: OpenNotebook
+) -> None:
     dave = open_notebook("dave-cern")
-    if "cern" not in SITE.gateway(backend).classes:
+    if "cern" not in SETTINGS.gateway(backend).classes:
         with pytest.raises(CellError) as refused:
             dave.snippet(snippet)
-        assert SITE.gateway(backend).refusal in refused.value.message
+        assert SETTINGS.gateway(backend).refusal in refused.value.message
         return
     dave.snippet(snippet)
-    dave.run("cluster.scale(1)\nclient = cluster.get_client()\nclient.wait_for_workers(1, timeout=120)")
+    dave.run(notebooks.scale_and_connect())
     assert identities(dave) == [expected_identity("dave-cern")] * 2
     assert on_workers(dave, "lambda: os.environ['X509_USER_PROXY']") == [notebooks.proxy_path("dave-cern")]
-    assert volumes_seen(dave) == {volume.path: volume.access_for(backend, "cern").value for volume in SITE.storage}
+    assert volumes_seen(dave) == {volume.path: volume.access_for(backend, "cern").value for volume in SETTINGS.storage}
 
 
 def volumes_seen(kernel: Notebook) -> dict[str, str]:
-    """Access to each volume of the site on the kernel's workers, in the site's words."""
-    markers = {volume.path: volume.marker for volume in SITE.storage}
+    """Return volume path -> access that the kernel's workers have, in the site's words."""
+    markers = {volume.path: volume.marker for volume in SETTINGS.storage}
     kernel.run(f"""
 def volumes():
     import os

@@ -1,4 +1,4 @@
-"""What can't be granted is refused with a text that says what to do, through the stock client, and nothing is left."""
+"""Requests that can't be granted are refused with a text that says what to do, and leave nothing behind."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -9,7 +9,9 @@ import pytest
 from gateway.site import Backend
 from testbed.waiting import until
 from tests.e2e import notebooks
-from tests.e2e.administration import SETTINGS, Administrator
+from tests.e2e.administration import Administrator
+from tests.e2e.back_ends import on_kubernetes
+from tests.e2e.machines import SETTINGS
 from tests.e2e.notebooks import CellError, Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -24,9 +26,8 @@ Cases = Iterator[tuple[list[Backend], Options, str]]
 
 @pytest.fixture(scope="module")
 def kernel(backend: Backend, no_leftovers: None) -> Iterator[Notebook]:
-    """Alice's notebook, connected; with environments in her own directory that can't be used."""
-    with Notebook("alice") as opened:
-        opened.snippet(f"connect-{backend.value}")
+    """Return alice's notebook, with environments in her own directory that can't be used."""
+    with notebooks.connected("alice", backend) as opened:
         opened.run("from dask_gateway import GatewayCluster\nfrom dask_gateway.client import ClusterStatus")
         opened.run(BAD_ENVIRONMENTS)
         yield opened
@@ -80,14 +81,14 @@ os.mkdir(f"{{bad}}/closed", 0o000)
 
 @pytest.fixture
 def nothing_left(kernel: Notebook, administrator: Administrator) -> Iterator[None]:
-    """What there is of clusters after the test is what there was before.
+    """Check that the test has left no objects and no records of clusters.
 
-    Each replica of the API learns by itself what another one has removed, so that a list can be late by a moment.
+    Each replica of the API watches Kubernetes by itself, so that the list of one can be late by a moment.
     """
-    before, records = administrator.everything(), kernel.run(RECORDS)
+    before, records = administrator.all_objects(), kernel.run(RECORDS)
     yield
-    until("the records are what they were", lambda: kernel.run(RECORDS) == records, seconds=10)
-    until("nothing is left of what was refused", lambda: administrator.everything() <= before, seconds=30)
+    until("the records are those of before the test", lambda: kernel.run(RECORDS) == records, seconds=10)
+    until("nothing is left of the refused request", lambda: administrator.all_objects() <= before, seconds=30)
 
 
 def refusal(kernel: Notebook, options: Options) -> str:
@@ -99,15 +100,15 @@ def refusal(kernel: Notebook, options: Options) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A request that is refused. No two are equal, so that pytest groups the tests by back end alone."""
+    """A request that is refused. Cases compare by identity, so that pytest groups tests by back end alone."""
 
     options: Options
-    words: str
-    """Parts of the text, separated by ``|``."""
+    parts: str
+    """Parts of the refusal's text, separated by ``|``."""
 
 
 def at_once() -> Cases:
-    """Back ends, options and words of the refusal, where nothing has to run to know it."""
+    """Yield back ends, options and parts of the text, for refusals that need no process of the user."""
     for name in ("worker_cores", "worker_memory"):
         for value in (True, "4", None, [1], -1, 0, 1e9, 10**400):
             shown = repr(value) if value != 10**400 else "1000"
@@ -149,8 +150,8 @@ def at_once() -> Cases:
 SLURM_SEES_NO_WORK = "/work is not visible to SLURM workers; put it under /depot/cms or use Gateway()"
 
 
-def after_a_look() -> Cases:
-    """The same, where somebody has to look as the user."""
+def by_preflight() -> Cases:
+    """Yield the same for refusals of the preflight, which runs as the user."""
     bad = f"{OWN}/bad"
     yield BOTH, {"pixi_project": f"{OWN}/nowhere"}, "is not there, as|No such file or directory"
     yield BOTH, {"pixi_project": f"{PROJECT}/pixi.toml"}, "is no directory; name the directory that it is in"
@@ -189,8 +190,8 @@ def on_back_ends(cases: Callable[[], Cases]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         ("backend", "case"),
         [
-            pytest.param(backend, Case(options, words), id=f"{backend}-{number}")
-            for number, (backends, options, words) in enumerate(cases())
+            pytest.param(backend, Case(options, parts), id=f"{backend}-{number}")
+            for number, (backends, options, parts) in enumerate(cases())
             for backend in backends
         ],
         indirect=["backend"],
@@ -202,19 +203,19 @@ def on_back_ends(cases: Callable[[], Cases]) -> pytest.MarkDecorator:
 @on_back_ends(at_once)
 def test_refused_at_once(backend: Backend, case: Case, kernel: Notebook, nothing_left: None) -> None:
     text = refusal(kernel, case.options)
-    assert all(part in text for part in case.words.split("|")), text
+    assert all(part in text for part in case.parts.split("|")), text
 
 
 @pytest.mark.weakness(25, 26, 27, 28, 29)
-@on_back_ends(after_a_look)
-def test_refused_after_a_look_as_the_user(backend: Backend, case: Case, kernel: Notebook, nothing_left: None) -> None:
+@on_back_ends(by_preflight)
+def test_refused_by_the_preflight(backend: Backend, case: Case, kernel: Notebook, nothing_left: None) -> None:
     text = refusal(kernel, case.options)
-    assert all(part in text for part in case.words.split("|")), text
+    assert all(part in text for part in case.parts.split("|")), text
 
 
 @pytest.mark.weakness(29)
-def test_a_private_environment_of_ones_own_is_seen(kernel: Notebook, backend: Backend) -> None:
-    """Whoever looked as somebody else would call it missing."""
+def test_a_users_private_environment_is_accepted(kernel: Notebook, backend: Backend) -> None:
+    """A preflight that ran as another user would not see it."""
     kernel.run(f"""
 os.makedirs(bad + "/private", mode=0o700)
 os.symlink({PROJECT!r}, bad + "/private/project")
@@ -223,8 +224,8 @@ cluster.shutdown()
 """)
 
 
-@pytest.mark.parametrize("backend", [Backend.KUBERNETES], indirect=True, ids=str, scope="session")
-def test_the_sites_environment_serves_who_names_none(kernel: Notebook, backend: Backend) -> None:
+@on_kubernetes
+def test_a_request_without_environment_gets_the_sites_default(kernel: Notebook, backend: Backend) -> None:
     default = SETTINGS.gateway(backend).default_environment
     assert default is not None
     kernel.run("cluster = gateway.new_cluster()")
@@ -233,7 +234,7 @@ def test_the_sites_environment_serves_who_names_none(kernel: Notebook, backend: 
     assert prefix == f"{default.pixi_project}/.pixi/envs/{default.pixi_env}"
 
 
-def test_the_widget_reads_well(kernel: Notebook) -> None:
+def test_the_widget_labels_each_option(kernel: Notebook) -> None:
     labels = kernel.run("{name: field.label for name, field in gateway.cluster_options()._fields.items()}")
     assert labels == {
         "pixi_project": "Pixi project (directory with pixi.toml)",

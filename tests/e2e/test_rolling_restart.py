@@ -1,4 +1,4 @@
-"""Updates of the Kubernetes gateway while users work: each part restarts, and nobody notices."""
+"""Updates of the Kubernetes gateway: each part restarts, and users' computations and requests continue."""
 
 import json
 import time
@@ -11,55 +11,63 @@ from gateway.site import Backend
 from testbed import cluster, process
 from testbed.waiting import until
 from tests.e2e import faults, notebooks
-from tests.e2e.administration import SETTINGS, Administrator, kubectl, of_cluster
+from tests.e2e.administration import Administrator
+from tests.e2e.back_ends import on_kubernetes
+from tests.e2e.machines import (
+    API,
+    CONTROLLER,
+    PROXY,
+    RELEASE,
+    SETTINGS,
+    await_rollout,
+    kubectl,
+    object_name,
+    of_cluster,
+    restart_deployments,
+)
 from tests.e2e.notebooks import Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
-on_kubernetes = pytest.mark.parametrize("backend", [Backend.KUBERNETES], indirect=True, scope="session", ids=str)
-RELEASE = SETTINGS.kubernetes.release
-API, CONTROLLER, PROXY = (
-    f"deployment/{name(RELEASE)}" for name in (names.api_name, names.controller_name, names.proxy_name)
-)
 NUMBERS = 400
-"""Of which each takes a worker a fifth of a second."""
-OTHERS_GRACE_SECONDS = 20
-"""Longer than Traefik waits for connections to end when nobody tells it how long (10 s), after its drain."""
+"""How many numbers the computation squares; each takes a worker a fifth of a second."""
+DEFAULT_GRACE_SECONDS = 20
+"""Longer than Traefik, after it has stopped accepting requests, keeps connections by default (10 s)."""
+SECOND_CONTROLLER_SECONDS = 5
+"""Longer than a controller without a lease would take to begin its work."""
+SURPLUS_SECONDS = 3
+"""Longer than a second working controller would take to create surplus workers."""
 LARGE = {"pixi_project": notebooks.PIXI_PROJECT, "worker_cores": 64, "worker_memory": 1}
-"""A cluster whose workers fit on no node of the testbed: they count, and take nothing."""
-
-
-def restart(deployment: str) -> None:
-    kubectl("rollout", "restart", deployment)
-    kubectl("rollout", "status", deployment, "--timeout", "120s")
+"""Options of a cluster whose workers fit on no node of the testbed: their pods are created and never run."""
 
 
 def restart_all() -> None:
+    """Restart each part, and wait until a proxy that kept its connections no longer than by default has cut them."""
     for deployment in (API, CONTROLLER, PROXY):
-        restart(deployment)
-    time.sleep(OTHERS_GRACE_SECONDS)
+        restart_deployments(deployment)
+    time.sleep(DEFAULT_GRACE_SECONDS)
 
 
 def pods(selector: str) -> dict[str, tuple[str, int]]:
-    """Name -> uid and restarts."""
+    """Return name -> uid and restarts of the pods of a selector."""
     found = faults.living_pods(selector)
     return {pod["metadata"]["name"]: (pod["metadata"]["uid"], faults.restarts_of(pod)) for pod in found}
 
 
 def workers_of(name: str) -> int:
-    """How many workers a cluster has."""
+    """Return how many workers a cluster has."""
     return len(pods(of_cluster(name, names.WORKER_COMPONENT)))
 
 
 def workers_made_for(name: str) -> int:
-    """How many workers a cluster ever had: Kubernetes tells of each what became of its wish for a node."""
+    """Return how many workers a cluster ever had: the scheduler of Kubernetes records an event for each pod."""
     events = json.loads(kubectl("get", "events", "--field-selector", "involvedObject.kind=Pod", "--output", "json"))
     found = {event["involvedObject"]["name"] for event in events["items"]}
-    return len({pod for pod in found if pod.startswith(f"dask-worker-{name.rpartition('.')[2]}")})
+    return len({pod for pod in found if pod.startswith(f"dask-worker-{object_name(name)}")})
 
 
 @on_kubernetes
-def test_a_computation_goes_on(
+def test_a_computation_continues_over_restarts(
     open_notebook: Callable[[str], Notebook], administrator: Administrator, backend: Backend
 ) -> None:
     kernel = open_notebook("dave-cern")
@@ -83,9 +91,9 @@ def test_a_computation_goes_on(
     before = pods(of_cluster(name))
     assert len(before) == 3
 
-    with notebooks.asked_all_the_time(kernel, "gateway.get_cluster(cluster.name), gateway.list_clusters()") as asked:
+    with notebooks.repeating(kernel, "gateway.get_cluster(cluster.name), gateway.list_clusters()") as repetitions:
         restart_all()
-        assert asked() > 50
+        assert repetitions() > 50
     assert not kernel.run("result.done()")
     kernel.run("Event('restarted').set()")
 
@@ -99,17 +107,17 @@ def test_a_computation_goes_on(
 
     kernel.run("other.close()")
     kernel.snippet("shutdown")
-    until("nothing is left", lambda: not administrator.pieces(name), seconds=60)
+    administrator.await_end(name, seconds=60)
 
 
 @on_kubernetes
-def test_clusters_start_and_end(
+def test_clusters_start_and_end_during_restarts(
     open_notebook: Callable[[str], Notebook], administrator: Administrator, backend: Backend
 ) -> None:
     kernel = open_notebook("dave-cern")
     kernel.run(
         "import os\n"
-        "def once():\n"
+        "def use_a_cluster():\n"
         f"    made = gateway.new_cluster(env=dict(os.environ), **{notebooks.SMALL!r})\n"
         "    kept.append(made)\n"
         "    made.scale(1)\n"
@@ -118,81 +126,79 @@ def test_clusters_start_and_end(
         "    made.shutdown()\n"
         "kept = []"
     )
-    with notebooks.asked_all_the_time(kernel, "once()") as asked:
+    with notebooks.repeating(kernel, "use_a_cluster()") as repetitions:
         restart_all()
-        assert asked() > 1
+        assert repetitions() > 1
     until("none is listed", lambda: kernel.run("gateway.list_clusters()") == [], seconds=30)
     for name in kernel.run("[made.name for made in kept]"):
-        until(f"nothing is left of {name}", lambda name=name: not administrator.pieces(name), seconds=60)
+        administrator.await_end(name, seconds=60)
 
 
 @pytest.fixture
 def two_controllers() -> Iterator[None]:
-    """As for a while when one is deleted or its node is lost."""
+    """Run two controllers, as Kubernetes does for a while when a controller's pod is deleted or its node is lost."""
     kubectl("scale", CONTROLLER, "--replicas", "2")
     until("both run", lambda: len(controllers()) == 2, seconds=60)
-    # Until the second one would have begun.
-    time.sleep(5)
+    time.sleep(SECOND_CONTROLLER_SECONDS)
     try:
         yield
     finally:
         kubectl("scale", CONTROLLER, "--replicas", "1")
-        kubectl("rollout", "status", CONTROLLER, "--timeout", "120s")
+        await_rollout(CONTROLLER)
 
 
 def controllers() -> set[str]:
-    """Pods of the controller that run."""
+    """Return the running pods of the controller."""
     selector = names.selector(names.component_labels(RELEASE, "controller"))
     found = json.loads(kubectl("get", "pods", "--selector", selector, "--output", "json"))["items"]
     return {pod["metadata"]["name"] for pod in found if pod["status"]["phase"] == "Running"}
 
 
 def holder() -> str:
-    """The controller that works."""
+    """Return the pod that holds the controller's lease."""
     lease = json.loads(kubectl("get", "lease", names.controller_name(RELEASE), "--output", "json"))
     return str(lease["spec"].get("holderIdentity", ""))
 
 
 @on_kubernetes
-def test_of_two_controllers_one_works(open_notebook: Callable[[str], Notebook], two_controllers: None) -> None:
+def test_only_one_of_two_controllers_acts(open_notebook: Callable[[str], Notebook], two_controllers: None) -> None:
     kernel = open_notebook("dave-cern")
     kernel.run("import os")
     name = kernel.run(notebooks.new_cluster(f"env=dict(os.environ), **{LARGE!r}"))
     kernel.run("cluster.scale(3)")
-    until("all workers are asked for", lambda: workers_made_for(name) >= 3, seconds=30)
-    time.sleep(3)
-    # A second one that works makes three more, and they both delete what is too much.
+    until("all workers are created", lambda: workers_made_for(name) >= 3, seconds=30)
+    time.sleep(SURPLUS_SECONDS)
+    # A second controller that acted would create three more, and both would delete the surplus.
     assert (workers_of(name), workers_made_for(name)) == (3, 3)
 
     first = holder()
     assert first in controllers()
     kubectl("delete", "pod", first, "--wait=false")
     kernel.run("cluster.scale(5)")
-    until("the other one has taken over", lambda: workers_made_for(name) >= 5, seconds=60)
-    time.sleep(3)
+    until("the other controller has taken over", lambda: workers_made_for(name) >= 5, seconds=60)
+    time.sleep(SURPLUS_SECONDS)
     assert (workers_of(name), workers_made_for(name)) == (5, 5)
     assert holder() not in {"", first}
 
 
 @on_kubernetes
 @pytest.mark.parametrize("component", ["api", "traefik"])
-def test_nodes_are_drained_of_one_replica_at_a_time(backend: Backend, component: str) -> None:
+def test_a_drain_evicts_one_replica_at_a_time(backend: Backend, component: str) -> None:
     selector = names.selector(names.component_labels(RELEASE, component))
     first, second = pods(selector)
     evict(first)
     with pytest.raises(process.CommandError, match="disruption budget"):
         evict(second)
     until(
-        "there are two again",
+        "two replicas run again",
         lambda: len(pods(selector)) == 2 and first not in pods(selector),
         seconds=60,
     )
-    for deployment in (API, PROXY):
-        kubectl("rollout", "status", deployment, "--timeout", "120s")
+    await_rollout(API, PROXY)
 
 
 def evict(pod: str) -> None:
-    """Do what ``kubectl drain`` does with a pod."""
+    """Evict a pod as ``kubectl drain`` does."""
     namespace = SETTINGS.kubernetes.namespace
     metadata = {"name": pod, "namespace": namespace}
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}

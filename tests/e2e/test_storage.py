@@ -1,4 +1,4 @@
-"""Every cell of the user guide's storage table, for everybody who may use a back end."""
+"""Every cell of the user guide's storage table, for each class of users of each back end."""
 
 import errno
 import stat
@@ -11,12 +11,14 @@ import pytest
 from gateway.identity import accounts
 from gateway.site import Access, Backend, Volume
 from testbed import storage
-from tests.e2e import administration, notebooks
+from tests.e2e import notebooks
+from tests.e2e.administration import identity_of
+from tests.e2e.back_ends import on_kubernetes
+from tests.e2e.machines import SETTINGS
 from tests.e2e.notebooks import Notebook, on_worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
-SETTINGS = administration.SETTINGS
 PEOPLE = ("alice", "dave-cern", "erin-fnal")
 HOME = "/home"
 WORKER_CODE = """
@@ -47,7 +49,7 @@ def user_class(person: str) -> str:
     return accounts.classify(person, SETTINGS.identity.classes).name
 
 
-OPEN_TO = pytest.mark.parametrize(
+each_user = pytest.mark.parametrize(
     ("backend", "person"),
     [
         pytest.param(backend, person, id=f"{backend}-{person}")
@@ -62,21 +64,19 @@ OPEN_TO = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def with_cluster(backend: Backend, no_leftovers: None) -> Iterator[WithCluster]:
-    """Gives somebody's notebook with a cluster of one worker, the same for all tests here."""
+    """Return a function from a person to the person's notebook with a cluster of one worker, shared by these tests."""
     opened: dict[str, Notebook] = {}
     with ExitStack() as stack:
 
-        def given(person: str) -> Notebook:
+        def open_once(person: str) -> Notebook:
             if person not in opened:
-                kernel = stack.enter_context(Notebook(person))
-                kernel.snippet(f"connect-{backend.value}")
-                kernel.run(WORKER_CODE)
-                kernel.run("import os\n" + notebooks.new_cluster(f"**{notebooks.SMALL}, env=dict(os.environ)"))
-                kernel.run(notebooks.connect())
+                kernel = stack.enter_context(notebooks.connected(person, backend))
+                kernel.run(f"import os\n{WORKER_CODE}")
+                notebooks.start_cluster(kernel, f"**{notebooks.SMALL}, env=dict(os.environ)")
                 opened[person] = kernel
             return opened[person]
 
-        yield given
+        yield open_once
 
 
 def error_on_worker(kernel: Notebook, action: str, path: str) -> int | None:
@@ -85,7 +85,7 @@ def error_on_worker(kernel: Notebook, action: str, path: str) -> int | None:
 
 
 def own_directory(volume: Volume, person: str) -> str:
-    """A directory of the volume in which the person may write, as far as owner and mode say."""
+    """Return a directory of the volume whose owner and mode let the person write."""
     return {
         "depot": "/depot/cms/users/alice" if person == "alice" else "/depot/cms/shared",
         "work": f"/work/users/{person}",
@@ -96,8 +96,8 @@ def own_directory(volume: Volume, person: str) -> str:
 
 @pytest.mark.weakness(21)
 @pytest.mark.parametrize("volume", SETTINGS.storage, ids=lambda volume: volume.name)
-@OPEN_TO
-def test_cell_of_the_table(person: str, volume: Volume, backend: Backend, with_cluster: WithCluster) -> None:
+@each_user
+def test_access_is_as_the_table_says(person: str, volume: Volume, backend: Backend, with_cluster: WithCluster) -> None:
     kernel = with_cluster(person)
     access = volume.access_for(backend, user_class(person))
     path = f"{own_directory(volume, person)}/by-{backend}-{person}.txt"
@@ -125,21 +125,21 @@ def owner_on_disk(volume: Volume, path: str) -> tuple[int, int]:
 
 
 def expected_owner(volume: Volume, path: str, person: str) -> tuple[int, int]:
-    """Uid and gid of the account; in directories that hand their group on, the group is the directory's."""
-    uid, gid, _ = administration.directory_identity(administration.account_name(person))
+    """Return uid and gid of the person's account; in a directory with the setgid bit, the gid is the directory's."""
+    uid, gid, _ = identity_of(person)
     directory = on_disk(volume, path).parent.stat()
     return uid, directory.st_gid if directory.st_mode & stat.S_ISGID else gid
 
 
-@OPEN_TO
-def test_there_is_no_home(person: str, with_cluster: WithCluster) -> None:
+@each_user
+def test_home_is_not_visible(person: str, with_cluster: WithCluster) -> None:
     kernel = with_cluster(person)
     assert on_worker(kernel, f"os.path.exists('{HOME}/{person}')") is False
     assert kernel.run(f"client.run_on_scheduler(lambda: os.path.exists('{HOME}/{person}'))") is False
 
 
 @pytest.mark.weakness(21)
-def test_nothing_else_of_eos_is_there(with_cluster: WithCluster) -> None:
+def test_only_purdues_part_of_eos_is_visible(with_cluster: WithCluster) -> None:
     assert on_worker(with_cluster("alice"), "os.listdir('/eos')") == ["purdue"]
 
 
@@ -167,9 +167,9 @@ def mounts():
     assert kernel.run("client.run_on_scheduler(mounts)") == on_worker(kernel, "mounts()")
 
 
-@pytest.mark.parametrize("backend", [Backend.KUBERNETES], indirect=True, ids=str, scope="session")
-def test_missing_mount_fails_with_that_reason(backend: Backend, with_cluster: WithCluster) -> None:
-    """An empty directory in place of a volume is what a node has whose mount was lost."""
+@on_kubernetes
+def test_a_missing_mount_is_the_reason_of_a_failed_start(backend: Backend, with_cluster: WithCluster) -> None:
+    """A node whose mount was lost has a directory without the marker in place of the volume."""
     (work,) = (volume for volume in SETTINGS.storage if volume.name == "work")
     marker = storage.volume_directory(work) / str(work.marker)
     kernel = with_cluster("alice")
