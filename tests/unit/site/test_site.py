@@ -88,9 +88,9 @@ def test_root_is_no_uid(tmp_path):
 @pytest.mark.parametrize(
     ("pool", "words"),
     [
-        (None, "but there is no pool"),
+        (None, "but there is no pool: add the section pool"),
         ({"account_pattern": "paf[0-9]{4}"}, "pool.claimed_pattern must tell which accounts the hub does not lend"),
-        ({"account_pattern": "paf["}, "no regular expression"),
+        ({"account_pattern": "paf["}, "not a regular expression"),
     ],
 )
 def test_accounts_of_the_pool_are_told_apart(tmp_path, pool, words):
@@ -113,7 +113,7 @@ def test_the_default_environment_is_one(tmp_path, environment):
 
 def test_unreadable_and_broken_files_are_named(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [")
-    assert "is no YAML" in str(faults(tmp_path / "broken.yaml"))
+    assert "is not YAML" in str(faults(tmp_path / "broken.yaml"))
     assert "can't be read" in str(faults(tmp_path / "absent.yaml"))
 
 
