@@ -7,8 +7,8 @@ from pydantic import Field
 from gateway.site.types import Model
 
 MOST_VARIABLES_BYTES = 524288
-"""Highest ``maximum_bytes``. The variables come in one request, of which upstream's API takes 1 MiB of JSON, and go into
-one Secret, which Kubernetes limits to 1 MiB of data."""
+"""Highest ``maximum_bytes``. The variables come in one request (upstream's API takes 1 MiB of JSON) and go into one
+Secret (Kubernetes takes 1 MiB of data)."""
 
 
 class WithheldVariable(Model):

@@ -133,7 +133,7 @@ def _prepare(limits: Limits, user: User, request: Mapping[str, Any]) -> list[int
         for name, content in files.items():
             _write(folder / name, content)
         # By its file alone: importing the preload costs more than the rest of a call.
-        for name in (PROGRAM, preflight.SPARE, PRELOAD):
+        for name in (PROGRAM, *preflight.COMPANIONS, PRELOAD):
             _write(folder / name, Path(preflight.__file__).with_name(name).read_bytes())
     except BaseException:
         discard(limits, user, request)

@@ -1,9 +1,7 @@
 """What a scheduler tells the gateway of its clients: a real scheduler, real clients in processes that are killed."""
 
-import ast
 import asyncio
 import contextlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -230,12 +228,3 @@ def test_upstreams_options_stay_upstreams():
     command = ["start", "scheduler", "--port", "0", "--preload", "dask_gateway.scheduler_preload", "--dg-x", "1"]
     expected = [*command[:4], "--preload", "/p.py", *command[4:]]
     assert scheduler_reports.with_preload(command, "/p.py") == expected
-
-
-def test_old_pythons_can_read_it():
-    ast.parse(PROGRAM.read_text(), feature_version=(3, 8))
-
-
-def test_the_gateways_can_import_it_without_tornado():
-    code = f"import sys; sys.modules['tornado'] = None; exec(open({os.fspath(PROGRAM)!r}).read())"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
