@@ -213,6 +213,7 @@ def test_a_prepared_cluster_has_files_for_its_user_alone(setting):
 
 
 @pytest.mark.weakness(29)
+@pytest.mark.usefixtures("shared_programs")
 def test_a_user_prepares_what_only_the_user_reads(shared_path):
     setting = Setting(shared_path)
     setting.staging.parent.chmod(0o777)
