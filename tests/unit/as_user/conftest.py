@@ -16,13 +16,13 @@ def place(tmp_path):
 
 @pytest.fixture(scope="session")
 def complete(tmp_path_factory):
-    """An environment with all that is needed."""
+    """An environment with all modules that the preflight imports."""
     return fake_environments.complete(tmp_path_factory.mktemp("complete").resolve() / "environment")
 
 
 @pytest.fixture
 def start(place, complete):
-    """What the fake Dask says of how it was started, or the ended process where it was not."""
+    """Start the program; return what the fake Dask recorded of its start, or the ended process after a refusal."""
 
     def run(role, *arguments, variables=HOSTILE, machine=SYSTEM, program=PROGRAM, **changed):
         record = place / "record"
@@ -41,7 +41,7 @@ def start(place, complete):
 
 @pytest.fixture
 def worker_program(complete):
-    """Gives the environment another program of workers, for the test."""
+    """Replace the environment's program of workers during a test."""
     path = fake_environments.packages(complete) / "distributed" / "cli" / "dask_worker.py"
     own = path.read_text()
     yield path.write_text

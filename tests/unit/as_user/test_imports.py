@@ -23,7 +23,7 @@ print("before:", "late.part" in sys.modules, late.__spec__.name, late.__file__)
 
 @pytest.fixture
 def late(tmp_path):
-    """What is printed by a program that imports a package late, at whose execution ``content`` is executed."""
+    """Run code after a late import of a package with that content; return the output."""
 
     def run(code, content="import time; time.sleep(0.3)\nfrom late.part import VALUE\nfrom late import part\n"):
         package = tmp_path / "late"
@@ -70,7 +70,7 @@ YAML = "class SafeLoader: pass\nclass CSafeLoader: pass\ndef load(): return Safe
 
 @pytest.fixture
 def seen_by_imports(monkeypatch, tmp_path):
-    """The loader that ``yaml`` has while Dask is imported, and afterwards, and whether garbage is looked for."""
+    """Return yaml's loader, and whether the garbage collector runs, during the imports and afterwards."""
 
     def see(yaml):
         (tmp_path / "yaml.py").write_text(yaml)

@@ -25,7 +25,7 @@ def main(arguments, prog_name):
 
 
 def test_a_nannys_worker_imports_quickly_and_what_tasks_start_does_not(start, worker_program, place):
-    """With multiprocessing itself: each process tells whether the program of workers is imported in it, and by whom."""
+    """With real multiprocessing: each process records whether the preflight runs as its main module."""
     worker_program(NANNY)
     assert start("worker", str(place))["seen"] == ["nanny True", "worker True", "task False"]
 
@@ -62,7 +62,7 @@ def main(arguments, prog_name):
 def test_the_first_worker_of_a_nanny_is_ready_unless_something_else_is_configured(
     start, worker_program, configured, first
 ):
-    """A nanny sets it in its own variables; before, it finds none of ours there."""
+    """A nanny sets its configuration in its own variables, in which it finds none of the preflight's."""
     worker_program(FIRST_AND_SECOND % configured)
     set_now = [f"{name} is {value}" for name, value in configured.items() if name in preflight.WORKER_START]
     assert start("worker") == [
@@ -73,7 +73,7 @@ def test_the_first_worker_of_a_nanny_is_ready_unless_something_else_is_configure
 
 
 def test_a_worker_leaves_nothing_beside_the_program(start, worker_program, place):
-    """In the folder of its cluster, which may be about to go."""
+    """The cluster folder may be about to be deleted."""
     worker_program(FIRST_AND_SECOND % {})
     program = copied(place / "program")
     assert len(start("worker", program=program)) == 3

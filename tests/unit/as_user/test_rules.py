@@ -37,7 +37,7 @@ by_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 
 
 def imported(nodes):
-    """The top-level packages of import statements; of a relative one, a name that no package has."""
+    """Yield the top-level packages of import statements, and "." for a relative import."""
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -46,14 +46,14 @@ def imported(nodes):
 
 
 def imported_by_name(nodes):
-    """The packages that are imported by ``importlib.import_module`` and a literal."""
+    """Yield the packages that calls of ``importlib.import_module`` name by a literal."""
     for node in nodes:
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             yield from (argument.value for argument in node.args if isinstance(argument, ast.Constant))
 
 
 def in_functions(tree):
-    """The nodes that no import of the file executes."""
+    """Return the nodes of function bodies, which an import of the file does not execute."""
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     return {inner for function in functions for statement in function.body for inner in ast.walk(statement)}
 
@@ -85,14 +85,14 @@ def test_a_file_has_the_syntax_and_names_of_the_oldest_python(path):
 
 @by_file
 def test_the_oldest_python_evaluates_a_files_annotations(path):
-    """Ruff finds syntax that is newer (E9) and annotations such as ``list[str]`` that Python 3.8 evaluates (FA102)."""
+    """Ruff finds newer syntax (E9), and annotations such as ``list[str]`` at which Python 3.8 fails (FA102)."""
     command = ["ruff", "check", "--isolated", "--no-cache", "--target-version=py38", "--select=E9,FA102", str(path)]
     ended = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def oldest_python():
-    """The oldest interpreter of this machine that users may have; None where the tests' own is the oldest."""
+    """Return an interpreter of the oldest Python from 3.8 on this machine; None where the tests' own is the oldest."""
     for minor in range(8, sys.version_info.minor):
         versions = sorted(Path("~/.pyenv/versions").expanduser().glob(f"3.{minor}.*/bin/python"))
         found = [shutil.which(f"python3.{minor}", path="/usr/local/bin:/usr/bin:/bin"), *map(str, versions)]

@@ -1,4 +1,4 @@
-"""The site model refuses what is wrong and says where."""
+"""The site model refuses faulty files, and names each fault by the key's path."""
 
 import subprocess
 import sys
@@ -109,6 +109,19 @@ def test_slurm_is_for_accounts_of_the_directory(tmp_path, name):
 def test_the_default_environment_is_one(tmp_path, environment):
     (fault,) = faults(changed(tmp_path, lambda data: data["kubernetes"].update(default_environment=environment)))
     assert "one of pixi_project and conda_env is needed" in fault
+
+
+def test_gateways_name_their_workers_and_the_other_gateway(testbed_site):
+    gateways = [testbed_site.gateway(backend) for backend in (site.Backend.KUBERNETES, site.Backend.SLURM)]
+    assert [gateway.workers_label for gateway in gateways] == ["Kubernetes workers", "SLURM workers"]
+    assert [gateway.alternative for gateway in gateways] == ["", " or use Gateway()"]
+
+
+def test_a_user_class_may_have_a_total_of_its_own(testbed_site):
+    own = site.UserTotal(cores=1, memory_gib=2)
+    kubernetes = testbed_site.kubernetes.model_copy(update={"user_total_by_class": {"cern": own}})
+    assert kubernetes.total_of("cern") == own
+    assert kubernetes.total_of("purdue") == kubernetes.total_of(None) == kubernetes.user_total
 
 
 def test_unreadable_and_broken_files_are_named(tmp_path):
