@@ -1,92 +1,95 @@
-"""Where a cluster runs, as its user, before Dask: can it see and start its environment? Then start it.
+"""Check that a cluster's user can see and start the environment, then start Dask in it.
 
-One file, standard library only, for every Python since 3.8: the launcher on SLURM's submission host imports it, jobs
-run a copy of it from the user's staging folder, pods the one in their image; and in the end it runs in the user's own
-interpreter, where nothing of ours is installed. What it has to know is a plan, see :class:`Plan`.
+The launcher on SLURM's submission host imports this file, jobs run a copy from the cluster folder, and pods run the
+copy in their image. Each start ends in the user's own interpreter, where the package :mod:`gateway` is not installed.
+So this file uses the standard library only, runs on Python >= 3.8, and loads its :data:`COMPANIONS` from beside itself.
+Its input is a :class:`Plan`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
-import importlib.util
 import json
 import os
 import stat
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any, NamedTuple
 
 REFUSED = 78
-"""Exit code of a refusal (EX_CONFIG, sysexits.h); nothing of Dask or Kubernetes ends with it."""
+"""Exit code of a refusal (EX_CONFIG of sysexits.h); neither Dask nor Kubernetes uses it."""
 MODULES = ("dask", "distributed", "dask_gateway")
-"""What scheduler and workers need of the environment."""
+"""Modules that scheduler and workers need of the environment."""
 PROGRAMS = {"scheduler": "distributed.cli.dask_scheduler", "worker": "distributed.cli.dask_worker"}
-"""The modules of ``dask scheduler`` and ``dask worker``; the command looks through all installed packages first."""
+"""The modules of ``dask scheduler`` and ``dask worker``, by role; the command ``dask`` itself searches all installed
+packages first."""
 LATE = "aiohttp"
-"""What a scheduler imports and does not use, a quarter of all imports: dask_gateway's client wants it, which comes with
-dask_gateway's scheduler_preload (not reported upstream)."""
-SPARE = "spare.py"
-"""The file beside this one with the interpreter in reserve for a nanny's worker."""
+"""A package that a scheduler imports and does not use, a quarter of all imports: dask_gateway's client imports it, and
+dask_gateway's scheduler_preload imports the client (not reported upstream)."""
+IMPORTS, SPARE = "imports.py", "spare.py"
+COMPANIONS: tuple[str, ...] = (IMPORTS, SPARE)
+"""The files that must lie beside this one: faster imports, and the spare interpreter for a nanny's worker."""
 WORKER_START = {"MALLOC_TRIM_THRESHOLD_": "65536", "PYTHONHASHSEED": "6640"}
-"""What a nanny sets, if nothing else is configured, before it spawns a worker, for these are read at a start only
+"""Variables that a nanny sets by default before it spawns a worker, because programs read them at their start only
 (``distributed.nanny.pre-spawn-environ`` in distributed.yaml, and ``Nanny.__init__``)."""
 INTERPRETER_SECONDS = 20
 IMPORT_SECONDS = 60
-"""Bounds on what a file system that hangs may cost; usually a fraction of a second."""
+"""Timeouts of an interpreter's start and of Dask's imports, for a file system that hangs; each usually takes a fraction
+of a second."""
 
 
 class RefusedError(Exception):
-    """The environment can't be used; the text is for its user."""
+    """The environment can't be used; the text is for the user."""
 
 
 class Plan(NamedTuple):
-    """What is to be checked and started."""
+    """The input of the preflight: the environment to check, and where to start Dask in it."""
 
     option: str
     """The cluster option that names the environment: ``pixi_project`` or ``conda_env``."""
     path: str
-    """What that option names: the project, or the environment itself."""
+    """The value of that option: the project, or the Conda environment itself."""
     prefix: str
     """The environment's directory."""
     name: str | None
-    """Of a Pixi environment, within its project."""
+    """Name of a Pixi environment in its project; None for a Conda environment."""
     visible: list[str]
     """Paths of the volumes that the user's workers see."""
     markers: list[str]
-    """Files that are there if the volumes are mounted."""
+    """The volumes' markers: a volume whose marker is missing is not mounted."""
     workers: str
     """How messages call the workers, for example ``SLURM workers``."""
     advice: str
-    """What to do about an environment that they don't see."""
+    """The end of the message about an environment that the workers don't see: what the user can do."""
     variables: str
-    """File with the environment variables: ``NAME=VALUE`` each, NUL after each."""
+    """File with the user's environment variables: ``NAME=VALUE`` each, NUL after each."""
     report: str | None = None
-    """File for the reason of a refusal, where somebody waits for it; None where all was checked before."""
+    """File for the reason of a refusal, which the kubelet reads; None where the launcher checks the environment."""
     scratch: str | None = None
-    """Directory to make, for the user alone, as HOME; None where HOME is set already."""
+    """Private directory to create as the user's HOME; None where HOME is already set."""
 
     @property
     def python(self) -> str:
-        """The environment's interpreter."""
+        """Return the path of the environment's interpreter."""
         return os.path.join(self.prefix, "bin", "python")
 
     def encoded(self) -> str:
-        """The plan as an argument or part of a request."""
+        """Return the plan as text, for an argument or a request."""
         return json.dumps(self._asdict())
 
 
 def decoded(text: str) -> Plan:
-    """The plan of :meth:`Plan.encoded`. Raises ``TypeError`` or ``ValueError`` for another text."""
+    """Return the plan that :meth:`Plan.encoded` made a text of; other texts raise ``TypeError`` or ``ValueError``."""
     return Plan(**json.loads(text))
 
 
 def check(plan: Plan, variables: dict[str, str]) -> None:
-    """See that the environment is there, readable and starts; quick. Raises :class:`RefusedError`."""
+    """Check quickly that the environment exists, that the user can read it, and that its interpreter starts.
+
+    Raises :class:`RefusedError`.
+    """
     check_markers(plan)
     _check_place(plan, plan.path)
     _check_directory(plan)
@@ -98,9 +101,9 @@ def check(plan: Plan, variables: dict[str, str]) -> None:
 
 
 def check_markers(plan: Plan) -> None:
-    """See that all volumes are really mounted, where an empty directory could be in their place.
+    """Check by their markers that all volumes are mounted, because an unmounted volume looks like an empty directory.
 
-    Raises :class:`RefusedError`.
+    A marker that the user may not read counts as present. Raises :class:`RefusedError`.
     """
     for marker in plan.markers:
         try:
@@ -110,7 +113,7 @@ def check_markers(plan: Plan) -> None:
         except OSError as error:
             raise RefusedError(
                 f"The storage with {marker} is not mounted on the machine that was to run this cluster"
-                f" ({error.strerror}). Try again; if it stays so, tell the administrators."
+                f" ({error.strerror}). Try again; if the error stays, tell the administrators."
             ) from None
 
 
@@ -123,13 +126,13 @@ def _check_directory(plan: Plan) -> None:
     except OSError as error:
         raise RefusedError(f"{what} is not there, as {plan.workers} see it: {error.strerror}.") from None
     if not stat.S_ISDIR(mode):
-        raise RefusedError(f"{what} is no directory; name the directory that it is in.")
+        raise RefusedError(f"{what} is not a directory: name the directory that contains it.")
     if not os.access(plan.path, os.R_OK | os.X_OK):
         raise RefusedError(f"{what} is not readable for you.")
 
 
 def _check_place(plan: Plan, path: str) -> None:
-    """Links may lead to where workers don't see anything, or see something else."""
+    """Refuse a path whose links lead off the visible volumes: there, workers see nothing, or something else."""
     place = os.path.realpath(path)
     volumes = [os.path.realpath(volume) for volume in plan.visible]
     if not any(place == volume or place.startswith(f"{volume}/") for volume in volumes):
@@ -153,7 +156,7 @@ def _check_installed(plan: Plan) -> None:
     else:
         return
     if plan.name is None:
-        raise RefusedError(f"conda_env={plan.path!r} is no environment: it has no bin/python.")
+        raise RefusedError(f"conda_env={plan.path!r} is not a Conda environment: it has no bin/python.")
     installed = ", ".join(_installed(plan.path)) or "none"
     option = "" if plan.name == "default" else f" --environment {plan.name}"
     raise RefusedError(
@@ -191,10 +194,13 @@ def _check_interpreter(plan: Plan, variables: dict[str, str]) -> None:
 
 
 def telling_line(output: bytes) -> str:
-    """The line of an error output that says what is wrong: the last that names an error, else the last one."""
+    """Return the line of an error output that tells the cause: the last line with "error", else the last line.
+
+    At most 300 characters.
+    """
     lines = [line.strip() for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
     naming = [line for line in lines if "error" in line.lower()]
-    return (naming or lines or ["it says nothing"])[-1][:300]
+    return (naming or lines or ["it printed nothing"])[-1][:300]
 
 
 def _repair(plan: Plan) -> str:
@@ -202,7 +208,7 @@ def _repair(plan: Plan) -> str:
 
 
 def import_modules(plan: Plan) -> None:
-    """Import what Dask needs, in the environment's own interpreter. Raises :class:`RefusedError`."""
+    """Import :data:`MODULES` in this interpreter, which is the environment's. Raises :class:`RefusedError`."""
     for module in MODULES:
         try:
             importlib.import_module(module)
@@ -210,7 +216,7 @@ def import_modules(plan: Plan) -> None:
             if error.name != module:
                 raise RefusedError(_broken(plan, module, error)) from None
             raise RefusedError(f"The environment {plan.prefix} lacks {module}. Add it: {_addition(plan)}") from None
-        except Exception as error:  # noqa: BLE001 - whatever a user's package raises
+        except Exception as error:  # noqa: BLE001 - a user's package may raise anything
             raise RefusedError(_broken(plan, module, error)) from None
 
 
@@ -227,7 +233,7 @@ def _addition(plan: Plan) -> str:
 
 
 def check_imports(plan: Plan, variables: dict[str, str], program: str) -> None:
-    """Import what Dask needs in a process of the environment's interpreter, by a copy of this file.
+    """Import :data:`MODULES` in a process of the environment's interpreter, which runs a copy of this file.
 
     Raises :class:`RefusedError`.
     """
@@ -249,16 +255,16 @@ def check_imports(plan: Plan, variables: dict[str, str], program: str) -> None:
 
 
 def parsed(content: bytes) -> dict[str, str]:
-    """Environment variables in the form of :attr:`Plan.variables`."""
+    """Return the environment variables of a content in the form of :attr:`Plan.variables`."""
     entries = (entry.partition(b"=") for entry in content.split(b"\0") if entry)
     return {os.fsdecode(name): os.fsdecode(value) for name, _, value in entries}
 
 
 def start(plan: Plan, role: str, arguments: list[str]) -> None:
-    """Become the user's scheduler or worker; a scheduler whose reasons are read only after all checks.
+    """Become the user's scheduler or worker: replace this process by ``serve`` in the environment's interpreter.
 
-    Raises :class:`RefusedError`. What this process has in its own environment is the gateway's and the machine's; the
-    user's variables come on top.
+    A scheduler with a :attr:`Plan.report` runs all checks first; every other start checks the markers only. The user's
+    variables override those of this process, which come from the gateway and the machine. Raises :class:`RefusedError`.
     """
     with open(plan.variables, "rb") as stream:
         variables = {**os.environ, **parsed(stream.read())}
@@ -274,7 +280,7 @@ def start(plan: Plan, role: str, arguments: list[str]) -> None:
         variables = {**WORKER_START, **variables}
     command = [plan.python, os.path.abspath(__file__), "serve", plan.encoded(), role, *arguments]
     try:
-        os.execve(plan.python, command, variables)  # noqa: S606 - no shell, on purpose
+        os.execve(plan.python, command, variables)  # noqa: S606 - without a shell on purpose
     except OSError as error:
         raise RefusedError(f"{plan.python} can't be run: {error.strerror}.") from None
 
@@ -284,19 +290,21 @@ def _make_private(directory: str) -> None:
         os.mkdir(directory, 0o700)
     found = os.lstat(directory)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise RefusedError(f"{directory} on {os.uname().nodename} belongs to somebody else; tell the administrators.")
+        raise RefusedError(f"{directory} on {os.uname().nodename} does not belong to you: tell the administrators.")
 
 
 def serve(plan: Plan, role: str, arguments: list[str]) -> None:
     """Run Dask's scheduler or worker in this interpreter, which is the environment's.
 
-    Raises :class:`RefusedError` when the environment lacks something. Imported once, for the check and for Dask itself.
+    One import of Dask serves both the check and Dask itself. Raises :class:`RefusedError` when the environment lacks a
+    module.
     """
     _leave_own_directory()
     sys.path.insert(0, os.path.join(plan.prefix, "bin"))
-    with quick_imports():
+    imports = _companion(IMPORTS)
+    with imports.quick_imports():
         if role == "scheduler":
-            import_late(LATE)
+            imports.import_late(LATE)
             import_modules(plan)
         program = importlib.import_module(PROGRAMS[role])
     if role == "worker":
@@ -306,90 +314,26 @@ def serve(plan: Plan, role: str, arguments: list[str]) -> None:
 
 
 def _keep_spare_interpreter() -> None:
-    """Have the worker, which the nanny in this process will spawn, ready without importing all of this again."""
-    path = os.path.join(_own_directory(), SPARE)
-    spare: Any = ModuleType(SPARE)
-    # Not imported: many workers at once would cache it in the cluster's folder, which may be about to go.
-    with open(path, "rb") as source:
-        exec(compile(source.read(), path, "exec"), spare.__dict__)  # noqa: S102 - beside this file
+    """Fork a process for the first worker of this nanny, so that the worker does not import Dask again."""
+    spare = _companion(SPARE)
     started_with = spare.read_at_start()
     for name, value in WORKER_START.items():
         if os.environ.get(name) == value:
-            # The nanny looks itself what is configured; what is in the environment would count for more.
+            # The nanny sets it from its own configuration, and a variable of the environment would override that.
             del os.environ[name]
     spare.keep_ready(started_with)
 
 
-@contextlib.contextmanager
-def quick_imports() -> Iterator[None]:
-    """Import Dask in five sixths of the time.
+def _companion(name: str) -> Any:
+    """Return the module of a file beside this one, executed.
 
-    Without looking for garbage, of which imports make little, and with libyaml, if PyYAML has it: Dask's defaults
-    are in YAML files (not reported upstream). Both only meanwhile: what users do has what they expect.
+    An import would write ``__pycache__``: many workers at once, into a cluster folder that may be about to be deleted.
     """
-    gc.disable()
-    try:
-        with _libyaml():
-            yield
-    finally:
-        gc.enable()
-
-
-@contextlib.contextmanager
-def _libyaml() -> Iterator[None]:
-    try:
-        yaml: Any = importlib.import_module("yaml")
-    except ImportError:
-        # Dask will tell.
-        yaml = SimpleNamespace(SafeLoader=None)
-    pure = yaml.SafeLoader
-    yaml.SafeLoader = getattr(yaml, "CSafeLoader", pure)
-    try:
-        yield
-    finally:
-        yaml.SafeLoader = pure
-
-
-class LateModule(ModuleType):
-    """A module that is executed when something of it is first asked for.
-
-    The standard library's ``LazyLoader`` does it at the next import statement already.
-    """
-
-    _lock = threading.RLock()
-    _is_loading = False
-
-    def __init__(self, spec: Any) -> None:
-        super().__init__(spec.name)
-        self.__spec__, self.__loader__, self.__file__ = spec, spec.loader, spec.origin
-        # Not __path__: whoever imports a part of the package asks for it, and gets the whole.
-        self.__package__ = spec.name
-
-    def __getattr__(self, name: str) -> Any:
-        """What the module has under a name that it did not have before."""
-        with LateModule._lock:
-            if isinstance(self, LateModule):
-                self._load(name)
-        return getattr(self, name)
-
-    def _load(self, name: str) -> None:
-        if self._is_loading:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} yet")
-        self._is_loading = True
-        try:
-            spec: Any = self.__spec__
-            self.__path__ = spec.submodule_search_locations
-            spec.loader.exec_module(self)
-            self.__class__ = ModuleType  # type: ignore[assignment] # less than it was
-        finally:
-            del self._is_loading
-
-
-def import_late(package: str) -> None:
-    """Have a package executed when something of it is first asked for; nothing, if it is not installed."""
-    spec = importlib.util.find_spec(package)
-    if spec is not None and package not in sys.modules:
-        sys.modules[package] = LateModule(spec)
+    path = os.path.join(_own_directory(), name)
+    module = ModuleType(name)
+    with open(path, "rb") as source:
+        exec(compile(source.read(), path, "exec"), module.__dict__)  # noqa: S102 - a file of the gateway
+    return module
 
 
 def _own_directory() -> str:
@@ -397,13 +341,16 @@ def _own_directory() -> str:
 
 
 def _leave_own_directory() -> None:
-    """Import nothing from beside this file."""
+    """Remove this file's directory from the import path, so that no file beside this one hides a user's module."""
     if sys.path[0] == _own_directory():
         del sys.path[0]
 
 
 def main(arguments: list[str]) -> int:
-    """``start PLAN ROLE ARGUMENT...``, ``serve PLAN ROLE ARGUMENT...`` or ``imports PLAN``; returns the exit code."""
+    """Run an action and return the exit code, 0 or :data:`REFUSED`.
+
+    The arguments are ``start PLAN ROLE ARGUMENT...``, ``serve PLAN ROLE ARGUMENT...`` or ``imports PLAN``.
+    """
     action, encoded, *rest = arguments
     plan = decoded(encoded)
     try:
@@ -431,8 +378,8 @@ def _report(plan: Plan, action: str, text: str) -> None:
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 elif __name__ == "__mp_main__":
-    # The worker that a nanny starts: multiprocessing runs the program again, under this name.
-    with quick_imports():
+    # The worker that a nanny spawns: multiprocessing runs the nanny's program again, under this name.
+    with _companion(IMPORTS).quick_imports():
         importlib.import_module(PROGRAMS["worker"])
-    # Processes that tasks start are none.
+    # Without __file__, processes that tasks spawn don't run this file again.
     del __file__

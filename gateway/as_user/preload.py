@@ -1,39 +1,42 @@
-"""Runs in the user's scheduler: tells the gateway that it listens, and that a client is connected, as long as one is.
+"""A preload of the user's scheduler: report to the gateway that the scheduler listens, and while a client is connected.
 
-A scheduler that has not said so for the site's time is ended by the gateway, whatever is the matter with it
-(dask/dask-gateway#255). Standard library and tornado, which comes with distributed; one file, for Python >= 3.8. The
-gateways read its names, without having tornado.
+The gateway ends a cluster without a scheduler report for the site's client-gone timeout, whatever the reason
+(dask/dask-gateway#255). One file for Python >= 3.8, with the standard library and tornado, which distributed needs. The
+gateways read its constants, and have no tornado.
 """
 
 import asyncio
 import json
 import logging
 import os
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any, Awaitable, Callable
 from urllib.parse import urlsplit
 
 REPORT_SECONDS = "DASK_GATEWAY_CLIENT_REPORT_SECONDS"
-"""Environment variable: how often to report."""
+"""Environment variable: the interval of reports while a client is connected."""
 REPORT_START = "DASK_GATEWAY_REPORT_START"
-"""Environment variable: set where the gateway wants to be told of the start; else a heartbeat tells it."""
+"""Environment variable, set where the gateway expects a report of the start; elsewhere a heartbeat reports it."""
 ADDRESS = "address"
 """Key in the report of a start: the IP address at which the scheduler listens."""
-LOOK_SECONDS = 1.0
-"""How often to look whether somebody is connected: a report at the end tells when it was."""
-AGAIN_SECONDS = 0.5
-"""After which pause a start that the gateway did not take is told again."""
-LOOKS_FOR_HEARTBEAT, LOOK_FOR_HEARTBEAT_SECONDS = 20, 0.01
-"""How often, and in what distance, to look whether upstream's preload is about to send heartbeats."""
+POLL_SECONDS = 1.0
+"""Interval of checks whether a client is connected; the last report is late by no more than this."""
+RETRY_SECONDS = 0.5
+"""Pause before a report of the start that failed is sent again."""
+HEARTBEAT_POLLS, HEARTBEAT_POLL_SECONDS = 20, 0.01
+"""Number and interval of checks whether upstream's preload waits to send its first heartbeat."""
 WATCHING = "subscribe_worker_status"
-"""What a ``GatewayCluster`` asks of a scheduler, even without a client."""
+"""The operation by which a ``GatewayCluster`` subscribes to a scheduler, even without a client."""
+
+Sleep = Callable[[float], Awaitable[Any]]
 
 logger = logging.getLogger("distributed.scheduler.gateway")
 
 
 class Presence:
-    """Who is connected to a scheduler."""
+    """The clients that are connected to a scheduler."""
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler
@@ -46,41 +49,41 @@ class Presence:
         return self._watch(comm=comm, **options)
 
     def is_there(self) -> bool:
-        """Whether a client is connected, or a notebook that has the cluster without a client."""
+        """Return whether a client is connected, or a notebook that has the cluster without a client."""
         self._watching = {comm for comm in self._watching if not comm.closed()}
         return bool(self._watching) or any(is_notebook(name) for name in self._scheduler.clients)
 
 
 def is_notebook(client: str) -> bool:
-    """Whether a client's name is not that of a task, or of what outlives its client."""
+    """Return whether a client of that name is a notebook's: no task has it, and it does not outlive its connection."""
     return client != "fire-and-forget" and "-worker-" not in client
 
 
-async def report(url: str, token: str, said: "dict[str, str] | None" = None) -> None:
-    """Tell the gateway what that URL is for, with what there is to say."""
+async def report(url: str, token: str, content: "dict[str, str] | None" = None) -> None:
+    """Send one scheduler report to that URL of the gateway."""
     from tornado.httpclient import AsyncHTTPClient, HTTPRequest  # noqa: PLC0415 - the gateways don't have it
 
     headers = {"Authorization": f"token {token}", "Content-type": "application/json"}
-    await AsyncHTTPClient().fetch(HTTPRequest(url, method="POST", headers=headers, body=json.dumps(said or {})))
+    await AsyncHTTPClient().fetch(HTTPRequest(url, method="POST", headers=headers, body=json.dumps(content or {})))
 
 
-async def report_start(told: Callable[[], Awaitable[None]], again_seconds: float = AGAIN_SECONDS) -> None:
-    """Report that this scheduler listens, until the gateway has taken it."""
+async def report_start(send: Callable[[], Awaitable[None]], sleep: Sleep = asyncio.sleep) -> None:
+    """Report that this scheduler listens, and retry until the gateway accepts the report."""
     while True:
         try:
-            return await told()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next report may succeed
-            logger.warning("The gateway does not take the news that the scheduler has started: %r", error)
-        await asyncio.sleep(again_seconds)
+            return await send()
+        except Exception as error:  # noqa: BLE001 - a retry may succeed after any error
+            logger.warning("The gateway does not accept the report that the scheduler has started: %r", error)
+        await sleep(RETRY_SECONDS)
 
 
-async def hasten_heartbeat(scheduler: Any) -> None:
-    """Have upstream's preload send its first heartbeat now.
+async def hasten_heartbeat(scheduler: Any, sleep: Sleep = asyncio.sleep) -> None:
+    """Make upstream's preload send its first heartbeat now.
 
-    It waits for a quarter of a second, and the gateway with it (dask-gateway 2026.3.0, not reported).
+    By itself it waits for a quarter of a second, and the gateway with it (dask-gateway 2026.3.0, not reported).
     """
-    for _ in range(LOOKS_FOR_HEARTBEAT):
-        await asyncio.sleep(LOOK_FOR_HEARTBEAT_SECONDS)
+    for _ in range(HEARTBEAT_POLLS):
+        await sleep(HEARTBEAT_POLL_SECONDS)
         for plugin in scheduler.plugins.values():
             waiter: Any = getattr(getattr(plugin, "service", None), "waiter", None)
             if getattr(waiter, "task", None) is not None:
@@ -89,31 +92,34 @@ async def hasten_heartbeat(scheduler: Any) -> None:
 
 
 async def report_while_connected(
-    presence: Presence, told: Callable[[], Awaitable[None]], seconds: float, look_seconds: float = LOOK_SECONDS
+    presence: Presence,
+    send: Callable[[], Awaitable[None]],
+    seconds: float,
+    sleep: Sleep = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Report every so many seconds while somebody is connected, and once when the last one leaves.
+    """Report every so many seconds while a client is connected, and once when the last client leaves.
 
-    What the gateway does not take is told at each look again, and said once in the scheduler's log.
+    A report that fails is sent again at each check, and the scheduler's log mentions the first failure in a row.
     """
-    was_there, due, is_taken = False, 0.0, True
-    clock = asyncio.get_event_loop().time
+    was_there, due, is_accepted = False, 0.0, True
     while True:
         is_there = presence.is_there()
         if (is_there and clock() >= due) or (was_there and not is_there):
             try:
-                await told()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next look tries again
-                if is_taken:
-                    logger.warning("The gateway does not take the news that a client is connected yet: %r", error)
-                is_there, is_taken = is_there or was_there, False
+                await send()
+            except Exception as error:  # noqa: BLE001 - the next check retries after any error
+                if is_accepted:
+                    logger.warning("The gateway does not accept the report that a client is connected: %r", error)
+                is_there, is_accepted = is_there or was_there, False
             else:
-                due, is_taken = clock() + seconds, True
+                due, is_accepted = clock() + seconds, True
         was_there = is_there
-        await asyncio.sleep(look_seconds)
+        await sleep(POLL_SECONDS)
 
 
 def dask_setup(scheduler: Any) -> None:
-    """Begin; called by distributed when the scheduler listens."""
+    """Start the reports; distributed calls this function when the scheduler listens."""
     name, url = os.environ["DASK_GATEWAY_CLUSTER_NAME"], os.environ["DASK_GATEWAY_API_URL"]
     token = Path(os.environ["DASK_GATEWAY_API_TOKEN"]).read_text()
     cluster = f"{url}/v1/clusters/{name}"
@@ -127,5 +133,5 @@ def dask_setup(scheduler: Any) -> None:
         reports.append(report_start(partial(report, f"{cluster}/start", token, start)))
     else:
         reports.append(hasten_heartbeat(scheduler))
-    # Kept, because the event loop holds tasks by weak references only.
+    # Keep a reference, because the event loop holds tasks by weak references only.
     scheduler.gateway_reports = asyncio.gather(*reports, return_exceptions=True)

@@ -2,9 +2,9 @@
 
 SCRATCH = "/scratch"
 """Home and working directory of scheduler and workers: a volume of the pod, deleted with it."""
-PREFLIGHT = "/opt/dask-gateway/as_user/preflight.py"
+PREFLIGHT = "/opt/dask-gateway/preflight.py"
 """``gateway/as_user/preflight.py`` in the pods' image; any ``python3`` of that image runs it."""
-PRELOAD = "/opt/dask-gateway/as_user/preload.py"
+PRELOAD = "/opt/dask-gateway/preload.py"
 """``gateway/as_user/preload.py`` in the pods' image; schedulers load it."""
 VARIABLES = "/etc/dask-variables"
 """Where pods mount the Secret of :func:`gateway.kubernetes.names.variables_name`."""

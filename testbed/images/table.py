@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from gateway.as_user import preflight
 from testbed import content, wheels
 from testbed.images import Image
 from testbed.images.base import BASE
@@ -21,7 +22,8 @@ ENVIRONMENT = Image(
     ROOT / "gateway" / "Dockerfile.environment",
     base=BASE,
     inputs={
-        name: content.source(ROOT / "gateway" / "as_user" / name) for name in ("preflight.py", "preload.py", "spare.py")
+        name: content.source(ROOT / "gateway" / "as_user" / name)
+        for name in ("preflight.py", "preload.py", *preflight.COMPANIONS)
     },
 )
 TRAEFIK = Image("traefik", HERE / "traefik" / "Dockerfile", base=BASE, inputs={"wheels": wheels.wheelhouse("traefik")})

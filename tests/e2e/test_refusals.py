@@ -154,7 +154,7 @@ def by_preflight() -> Cases:
     """Yield the same for refusals of the preflight, which runs as the user."""
     bad = f"{OWN}/bad"
     yield BOTH, {"pixi_project": f"{OWN}/nowhere"}, "is not there, as|No such file or directory"
-    yield BOTH, {"pixi_project": f"{PROJECT}/pixi.toml"}, "is no directory; name the directory that it is in"
+    yield BOTH, {"pixi_project": f"{PROJECT}/pixi.toml"}, "is not a directory: name the directory that contains it"
     yield BOTH, {"pixi_project": "/depot/cms/projects"}, "has no pixi.toml; name the directory that contains it"
     yield BOTH, {"pixi_project": "/depot/cms/users/bob/project"}, "is not readable for you"
     yield BOTH, {"pixi_project": f"{bad}/closed"}, "is not readable for you"
@@ -164,7 +164,7 @@ def by_preflight() -> Cases:
         "The pixi environment 'other' is not installed in|(installed: default, my-env)"
         f"|pixi install --manifest-path {PROJECT} --environment other",
     )
-    yield BOTH, {"conda_env": "/depot/cms/conda"}, "is no environment: it has no bin/python"
+    yield BOTH, {"conda_env": "/depot/cms/conda"}, "is not a Conda environment: it has no bin/python"
     yield BOTH, {"pixi_project": f"{bad}/broken"}, "does not start: error while loading shared libraries: libx.so"
     yield BOTH, {"pixi_project": f"{bad}/not-executable"}, "can't be run: Permission denied"
     yield BOTH, {"pixi_project": f"{bad}/no-such-interpreter"}, "can't be run: No such file or directory"

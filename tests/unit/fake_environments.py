@@ -1,5 +1,6 @@
-"""Environments on disk, and plans for them."""
+"""Environments on disk, and plans for them: worlds of the tests of the preflight, the launcher and the gateways."""
 
+import subprocess
 import sys
 import venv
 from pathlib import Path
@@ -27,11 +28,11 @@ def main(arguments, prog_name):
             record,
         )
 """
-"""What the fake scheduler and worker do: tell what they were started with."""
+"""Source of the fake scheduler and worker: they record how they were started."""
 
 
 def project(directory: Path, *names: str) -> Path:
-    """A Pixi project with environments, of which each can start Python."""
+    """Make a Pixi project with environments, each of which can start Python."""
     directory.mkdir()
     (directory / "pixi.toml").touch()
     for name in names:
@@ -40,14 +41,14 @@ def project(directory: Path, *names: str) -> Path:
 
 
 def interpreter(prefix: Path) -> Path:
-    """An environment that has Python, and nothing else."""
+    """Make an environment with an interpreter alone."""
     (prefix / "bin").mkdir(parents=True)
     (prefix / "bin" / "python").symlink_to(sys.executable)
     return prefix
 
 
 def script(prefix: Path, text: str) -> Path:
-    """An environment with a script as interpreter."""
+    """Make an environment whose interpreter is a shell script."""
     (prefix / "bin").mkdir(parents=True)
     python = prefix / "bin" / "python"
     python.write_text(f"#!/bin/sh\n{text}\n")
@@ -56,23 +57,26 @@ def script(prefix: Path, text: str) -> Path:
 
 
 def packages(prefix: Path) -> Path:
-    """Where an environment's modules are."""
+    """Return the directory of an environment's modules."""
     (found,) = (prefix / "lib").glob("python*/site-packages")
     return found
 
 
-def environment(prefix: Path, **modules: str) -> Path:
-    """An environment with Python and modules of that content, each as a package."""
-    venv.EnvBuilder(symlinks=True).create(prefix)
+def environment(prefix: Path, python: str | None = None, **modules: str) -> Path:
+    """Make an environment of this Python or another, with modules of that content, each as a package."""
+    if python is None:
+        venv.EnvBuilder(symlinks=True).create(prefix)
+    else:
+        subprocess.run([python, "-m", "venv", "--without-pip", "--symlinks", str(prefix)], check=True)
     for name, content in modules.items():
         (packages(prefix) / name).mkdir()
         (packages(prefix) / name / "__init__.py").write_text(content)
     return prefix
 
 
-def complete(prefix: Path) -> Path:
-    """An environment with all that scheduler and workers need, in appearance."""
-    environment(prefix, **dict.fromkeys(MODULES, ""))
+def complete(prefix: Path, python: str | None = None) -> Path:
+    """Make an environment with empty modules for all that the preflight imports, and :data:`ENTRY` as programs."""
+    environment(prefix, python, **dict.fromkeys(MODULES, ""))
     programs = packages(prefix) / "distributed" / "cli"
     programs.mkdir()
     for name in PROGRAMS.values():
@@ -81,7 +85,7 @@ def complete(prefix: Path) -> Path:
 
 
 def plan(visible: Path, path: Path, name: str | None = None, **changed: object) -> Plan:
-    """A plan for the environment of that name of a project, or for a Conda environment."""
+    """Return a plan for the environment of that name in a project, or for a Conda environment."""
     made = Plan(
         option="conda_env" if name is None else "pixi_project",
         path=str(path),

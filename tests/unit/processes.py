@@ -1,4 +1,8 @@
-"""What code does in a process of a user, because tests may run as root, who may do everything."""
+"""Run code in a process of another account, because root, which tests may run as, may read and write everything.
+
+Such a process can enter neither the clone nor the environment of the tests, which may lie in a private home: it runs
+code that is imported already, and reads only files in the fixture ``shared_path``.
+"""
 
 import os
 import pickle
@@ -9,9 +13,9 @@ NOBODY = 65534
 
 
 def as_user(function: Callable[..., Any], *arguments: Any, uid: int = NOBODY, gid: int = NOBODY) -> Any:
-    """What a function returns in a process of that account, or here where tests don't run as root.
+    """Return the result of a function in a process of that account, or in this process where tests don't run as root.
 
-    Raises what the function raises.
+    Raises the function's exception.
     """
     if os.getuid() != 0:
         return function(*arguments)
@@ -35,7 +39,7 @@ def _run(writer: int, uid: int, gid: int, function: Callable[..., Any], argument
         os.setgid(gid)
         os.setuid(uid)
         answer = pickle.dumps((None, function(*arguments)))
-    except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
+    except BaseException as error:  # noqa: BLE001 - the caller raises it
         answer = pickle.dumps((error, None))
     with os.fdopen(writer, "wb") as stream:
         stream.write(answer)

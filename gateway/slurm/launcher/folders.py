@@ -27,7 +27,7 @@ def make(user: User, cluster: str, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             _write(folder / name, content)
         # Copied as a file: importing the preload costs more than the rest of a call.
-        for name in (PROGRAM, preflight.SPARE, PRELOAD):
+        for name in (PROGRAM, *preflight.COMPANIONS, PRELOAD):
             _write(folder / name, (PROGRAMS / name).read_bytes())
     except BaseException:
         discard(user, cluster)

@@ -1,9 +1,7 @@
-"""What a scheduler tells the gateway of its clients: a real scheduler, real clients in processes that are killed."""
+"""A scheduler's reports to the gateway: a real scheduler, and real clients in processes that are killed."""
 
-import ast
 import asyncio
 import contextlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +34,7 @@ async def until(condition):
 
 @contextlib.contextmanager
 def watching_notebook(address):
-    """A process that has the cluster as ``GatewayCluster`` has it, without a client."""
+    """Start a process that subscribes to the scheduler as ``GatewayCluster`` does, without a client."""
     code = (
         "import asyncio\nfrom distributed.comm import connect\n"
         "async def watch():\n"
@@ -60,21 +58,23 @@ async def test_nobody_is_there_at_first(scheduler):
 async def test_clients_are_there_until_they_close(scheduler):
     there = preload.Presence(scheduler)
     async with Client(scheduler.address, asynchronous=True):
-        async with Client(scheduler.address, asynchronous=True):
+        async with Client(scheduler.address, asynchronous=True) as second:
             await until(there.is_there)
-        await asyncio.sleep(0.2)
+        await until(lambda: second.id not in scheduler.clients)
         assert there.is_there()
     await until(lambda: not there.is_there())
 
 
 async def test_a_notebook_that_only_has_the_cluster_is_there_until_it_is_killed(scheduler):
+    comms, watch = [], scheduler.handlers[preload.WATCHING]
+    scheduler.handlers[preload.WATCHING] = lambda comm=None: comms.append(comm) or watch(comm=comm)
     there = preload.Presence(scheduler)
     with watching_notebook(scheduler.address) as first, watching_notebook(scheduler.address) as second:
         for process in (first, second):
             assert await asyncio.to_thread(process.stdout.readline) == "there\n"
         assert there.is_there()
         second.kill()
-        await asyncio.sleep(1)
+        await until(lambda: sorted(comm.closed() for comm in comms) == [False, True])
         assert there.is_there(), "the first one still is"
         first.kill()
         await until(lambda: not there.is_there())
@@ -89,73 +89,117 @@ def test_clients_of_tasks_do_not_count(name, is_notebook):
 
 
 class Reports:
-    """Counts what the gateway is told; it may be away."""
+    """Counts the reports that the gateway accepts; it may be down."""
 
     def __init__(self):
-        self.told, self.is_away = 0, False
+        self.accepted, self.is_down = 0, False
 
     async def __call__(self):
-        if self.is_away:
-            raise OSError("away")
-        self.told += 1
+        if self.is_down:
+            raise OSError("down")
+        self.accepted += 1
+
+
+class Steps:
+    """Time that passes only in sleeps, of which each ends when the test says so."""
+
+    def __init__(self):
+        self.now = 0.0
+        self._sleeps, self._goes_on = asyncio.Event(), asyncio.Event()
+
+    def clock(self):
+        return self.now
+
+    async def sleep(self, seconds):
+        self._sleeps.set()
+        await self._goes_on.wait()
+        self._goes_on.clear()
+        self.now += seconds
+
+    async def until_asleep(self):
+        await self._sleeps.wait()
+
+    async def step(self, count=1):
+        """End a sleep, and wait for the next sleep."""
+        for _ in range(count):
+            self.end_sleep()
+            await self.until_asleep()
+
+    def end_sleep(self):
+        self._sleeps.clear()
+        self._goes_on.set()
 
 
 @contextlib.asynccontextmanager
-async def reporting(seconds):
-    reports, who = Reports(), SimpleNamespace(there=False, is_there=lambda: who.there)
-    task = asyncio.ensure_future(preload.report_while_connected(who, reports, seconds, look_seconds=0.01))
+async def running(steps, coroutine):
+    task = asyncio.ensure_future(coroutine)
     try:
-        yield reports, who
+        await steps.until_asleep()
+        yield task
     finally:
         task.cancel()
 
 
+@contextlib.asynccontextmanager
+async def reporting(seconds):
+    reports, steps, who = Reports(), Steps(), SimpleNamespace(there=False, is_there=lambda: who.there)
+    coroutine = preload.report_while_connected(who, reports, seconds, steps.sleep, steps.clock)
+    async with running(steps, coroutine):
+        yield reports, who, steps
+
+
 async def test_a_connected_client_is_reported_again_and_again():
-    async with reporting(0.05) as (reports, who):
+    async with reporting(3 * preload.POLL_SECONDS) as (reports, who, steps):
         who.there = True
-        await until(lambda: reports.told > 3)
+        accepted = []
+        for _ in range(7):
+            await steps.step()
+            accepted.append(reports.accepted)
+        assert accepted == [1, 1, 1, 2, 2, 2, 3]
 
 
 async def test_the_end_of_a_connection_is_reported_once():
-    async with reporting(1000) as (reports, who):
-        await asyncio.sleep(0.1)
-        assert reports.told == 0
+    async with reporting(1000) as (reports, who, steps):
+        await steps.step(5)
+        assert reports.accepted == 0
         who.there = True
-        await until(lambda: reports.told == 1)
+        await steps.step(5)
+        assert reports.accepted == 1
         who.there = False
-        await until(lambda: reports.told == 2)
-        await asyncio.sleep(0.1)
-        assert reports.told == 2
+        await steps.step(5)
+        assert reports.accepted == 2
 
 
 async def test_a_gateway_that_is_away_is_told_later(caplog):
-    async with reporting(1000) as (reports, who):
+    async with reporting(1000) as (reports, who, steps):
         who.there = True
-        await until(lambda: reports.told == 1)
+        await steps.step()
         for outage in (1, 2):
             who.there = True
-            await asyncio.sleep(0.1)
-            reports.is_away, who.there = True, False
-            await asyncio.sleep(0.1)
-            reports.is_away = False
-            await until(lambda told=1 + outage: reports.told == told)
-            assert caplog.text.count("does not take") == outage
+            await steps.step()
+            reports.is_down, who.there = True, False
+            await steps.step(3)
+            assert reports.accepted == outage
+            reports.is_down = False
+            await steps.step(3)
+            assert reports.accepted == 1 + outage
+            assert caplog.text.count("does not accept") == outage
 
 
 async def test_a_start_is_reported_until_the_gateway_has_taken_it():
-    reports = Reports()
-    reports.is_away = True
-    task = asyncio.ensure_future(preload.report_start(reports, again_seconds=0.01))
-    await asyncio.sleep(0.1)
-    assert not task.done()
-    reports.is_away = False
-    await asyncio.wait_for(task, 10)
-    await asyncio.sleep(0.1)
-    assert reports.told == 1
+    reports, steps = Reports(), Steps()
+    reports.is_down = True
+    async with running(steps, preload.report_start(reports, steps.sleep)) as task:
+        await steps.step(3)
+        assert not task.done()
+        reports.is_down = False
+        steps.end_sleep()
+        await task
+        assert reports.accepted == 1
 
 
 class Gateway:
-    """What upstream's preload sends heartbeats to."""
+    """The gateway as upstream's preload calls it: it records heartbeats."""
 
     token = "secret"
 
@@ -167,22 +211,24 @@ class Gateway:
 
 
 async def test_the_first_heartbeat_does_not_wait(scheduler):
-    gateway = Gateway()
-    hastened = asyncio.ensure_future(preload.hasten_heartbeat(scheduler))
-    await asyncio.sleep(2 * preload.LOOK_FOR_HEARTBEAT_SECONDS)
-    service = GatewaySchedulerService(scheduler, gateway=gateway)
-    service.heartbeat_initial = 1000
-    service.listen(("127.0.0.1", 0))
-    try:
-        await asyncio.wait_for(hastened, 10)
-        await until(lambda: gateway.heartbeats)
-        assert gateway.heartbeats[0]["scheduler_address"] == scheduler.address
-    finally:
-        service.stop()
+    gateway, steps = Gateway(), Steps()
+    async with running(steps, preload.hasten_heartbeat(scheduler, steps.sleep)) as hastened:
+        await steps.step(2)
+        service = GatewaySchedulerService(scheduler, gateway=gateway)
+        service.heartbeat_initial = 1000
+        service.listen(("127.0.0.1", 0))
+        try:
+            await until(lambda: service.waiter.task is not None)
+            steps.end_sleep()
+            await hastened
+            await until(lambda: gateway.heartbeats)
+            assert gateway.heartbeats[0]["scheduler_address"] == scheduler.address
+        finally:
+            service.stop()
 
 
 async def test_a_scheduler_without_heartbeats_is_left_alone(scheduler):
-    await asyncio.wait_for(preload.hasten_heartbeat(scheduler), 10)
+    await preload.hasten_heartbeat(scheduler)
 
 
 @pytest.mark.parametrize("wanted", [True, False])
@@ -230,12 +276,3 @@ def test_upstreams_options_stay_upstreams():
     command = ["start", "scheduler", "--port", "0", "--preload", "dask_gateway.scheduler_preload", "--dg-x", "1"]
     expected = [*command[:4], "--preload", "/p.py", *command[4:]]
     assert scheduler_reports.with_preload(command, "/p.py") == expected
-
-
-def test_old_pythons_can_read_it():
-    ast.parse(PROGRAM.read_text(), feature_version=(3, 8))
-
-
-def test_the_gateways_can_import_it_without_tornado():
-    code = f"import sys; sys.modules['tornado'] = None; exec(open({os.fspath(PROGRAM)!r}).read())"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

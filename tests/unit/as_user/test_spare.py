@@ -1,4 +1,4 @@
-"""The first process that multiprocessing spawns is there already; nobody can tell by anything but the time."""
+"""The spare interpreter behaves like a process that multiprocessing spawns; it only starts faster."""
 
 import json
 import os
@@ -97,7 +97,7 @@ STARTED_WITH = {"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "6640", "MALLOC_TRIM_
 
 @pytest.fixture
 def command(tmp_path):
-    """How to run Python code in the main module of a program that may keep a spare interpreter."""
+    """Return the command that runs Python code in the main module of a program with a spare interpreter."""
     path = tmp_path / "program.py"
     path.write_text(PROGRAM)
     return lambda code: [sys.executable, str(path), code]
@@ -105,7 +105,7 @@ def command(tmp_path):
 
 @pytest.fixture
 def printed(command):
-    """What such code prints."""
+    """Run such code and return its output."""
 
     def run(code):
         ended = subprocess.run(command(code), env=STARTED_WITH, capture_output=True, text=True, timeout=60, check=False)
@@ -117,12 +117,12 @@ def printed(command):
 
 @pytest.fixture
 def is_spare(printed):
-    """Which of the processes that code prints were the spare one."""
+    """Run code that prints processes, and tell of each whether it was the spare interpreter."""
     return lambda code: [seen["is spare"] for seen in map(json.loads, printed(code).splitlines())]
 
 
 def test_the_first_process_is_like_any_other(printed):
-    """Variables, arguments, modules, descriptors, signals and standard input are those of a process that is spawned."""
+    """Its variables, arguments, modules, descriptors, signals and standard input equal those of a spawned process."""
     code = """
 keep_ready()
 os.environ.update(OMP_NUM_THREADS="1", LATER="☃", MALLOC_TRIM_THRESHOLD_="65536")
@@ -158,19 +158,20 @@ def test_its_failures_are_printed_as_ever(command):
 
 
 def test_variables_that_are_read_at_a_start_only_need_a_start(is_spare):
-    """The first two are what a nanny may be configured to set, the third is for what is linked."""
+    """A nanny may be configured to set the first two; the dynamic linker reads the third."""
     for name in ("MALLOC_TRIM_THRESHOLD_", "PYTHONHASHSEED", "LD_PRELOAD"):
         assert is_spare(f"keep_ready()\nos.environ[{name!r}] = '0'\nprint(json.dumps(looked()))") == [False], name
 
 
 def test_there_is_none_beside_a_thread(is_spare):
-    """It could hold a lock, for ever."""
+    """The thread could hold a lock, which would stay locked for ever in the child."""
     code = "event = threading.Event()\nthreading.Thread(target=event.wait).start()\nkeep_ready()\n"
     assert is_spare(code + "assert children() == []\nprint(json.dumps(looked()))\nevent.set()") == [False]
 
 
 def test_one_that_was_killed_is_replaced(is_spare):
-    code = "keep_ready()\nready, = children()\nos.kill(ready, signal.SIGKILL)\nimport time\ntime.sleep(0.2)\n"
+    code = "keep_ready()\nready, = children()\nos.kill(ready, signal.SIGKILL)\n"
+    code += "os.waitid(os.P_PID, ready, os.WEXITED | os.WNOWAIT)\n"
     assert is_spare(code + "print(json.dumps(looked()))\nassert ready not in children()") == [False]
 
 
@@ -187,7 +188,7 @@ def test_it_does_not_outlive_its_parent(command, how):
         assert Path(f"/proc/{ready}").exists()
         parent.send_signal(how)
         parent.wait(10)
-        # The pipe's end: nobody has standard output any more.
+        # The end of the pipe: no process has standard output open any more.
         assert parent.stdout.read() == ""
     until("the spare interpreter is gone", lambda: not Path(f"/proc/{ready}").exists(), seconds=10)
 
@@ -197,7 +198,7 @@ def test_what_waits_to_be_printed_is_printed_once(printed):
 
 
 def test_many_descriptors_come_under_their_numbers(printed):
-    """Whatever the numbers are, in the parent and here."""
+    """The parent's numbers of the descriptors don't matter, nor those that the child receives."""
     code = """
 keep_ready()
 pipes = [multiprocessing.Pipe(duplex=False) for _ in range(40)]

@@ -90,7 +90,7 @@ def test_every_mount_has_its_claim_with_the_same_access(testbed_site):
 @pytest.mark.parametrize("is_worker", [True, False], ids=["worker", "scheduler"])
 def test_the_users_own_environment_is_checked_and_started(testbed_site, is_worker):
     arguments = container_of(testbed_site, ALICE, is_worker=is_worker)["args"]
-    assert arguments[:4] == ["python3", "-IS", "/opt/dask-gateway/as_user/preflight.py", "start"]
+    assert arguments[:4] == ["python3", "-IS", "/opt/dask-gateway/preflight.py", "start"]
     assert preflight.decoded(expanded(arguments[4], {})) == plan_of(testbed_site, ALICE)
     assert arguments[5] == ("worker" if is_worker else "scheduler")
     assert plan_of(testbed_site, ALICE).python == "/depot/cms/projects/analysis/.pixi/envs/default/bin/python"

@@ -1,4 +1,4 @@
-"""The site model refuses what is wrong and says where."""
+"""The site model refuses faulty files, and names each fault by the key's path."""
 
 import subprocess
 import sys
@@ -88,9 +88,9 @@ def test_root_is_no_uid(tmp_path):
 @pytest.mark.parametrize(
     ("pool", "words"),
     [
-        (None, "but there is no pool"),
+        (None, "but there is no pool: add the section pool"),
         ({"account_pattern": "paf[0-9]{4}"}, "pool.claimed_pattern must tell which accounts the hub does not lend"),
-        ({"account_pattern": "paf["}, "no regular expression"),
+        ({"account_pattern": "paf["}, "not a regular expression"),
     ],
 )
 def test_accounts_of_the_pool_are_told_apart(tmp_path, pool, words):
@@ -111,9 +111,22 @@ def test_the_default_environment_is_one(tmp_path, environment):
     assert "one of pixi_project and conda_env is needed" in fault
 
 
+def test_gateways_name_their_workers_and_the_other_gateway(testbed_site):
+    gateways = [testbed_site.gateway(backend) for backend in (site.Backend.KUBERNETES, site.Backend.SLURM)]
+    assert [gateway.workers_label for gateway in gateways] == ["Kubernetes workers", "SLURM workers"]
+    assert [gateway.alternative for gateway in gateways] == ["", " or use Gateway()"]
+
+
+def test_a_user_class_may_have_a_total_of_its_own(testbed_site):
+    own = site.UserTotal(cores=1, memory_gib=2)
+    kubernetes = testbed_site.kubernetes.model_copy(update={"user_total_by_class": {"cern": own}})
+    assert kubernetes.total_of("cern") == own
+    assert kubernetes.total_of("purdue") == kubernetes.total_of(None) == kubernetes.user_total
+
+
 def test_unreadable_and_broken_files_are_named(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [")
-    assert "is no YAML" in str(faults(tmp_path / "broken.yaml"))
+    assert "is not YAML" in str(faults(tmp_path / "broken.yaml"))
     assert "can't be read" in str(faults(tmp_path / "absent.yaml"))
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway.as_user import preflight, preload, spare
+from gateway.as_user import preflight
 from gateway.slurm.commands import SLURM_ENVIRONMENT
 from gateway.slurm.launcher import folders
 from tests.unit import fake_environments
@@ -28,9 +28,8 @@ def test_a_prepared_cluster_has_files_for_its_user_alone(setting):
     assert setting.prepare() == {"ok": True, "state": []}
     assert (mode(setting.staging), mode(setting.folder), mode(setting.logs / CLUSTER)) == (0o700, 0o700, 0o700)
     contents = {path.name: path.read_bytes() for path in setting.folder.iterdir()}
-    for module in (preflight, preload, spare):
-        path = Path(module.__file__)
-        assert contents.pop(path.name) == path.read_bytes()
+    for name in ("preflight.py", "preload.py", *preflight.COMPANIONS):
+        assert contents.pop(name) == Path(preflight.__file__).with_name(name).read_bytes()
     assert contents == {"variables": f"MINE={CANARY}\0".encode(), "dask.pem": b"key\xff"}
     assert {mode(path) for path in setting.folder.iterdir()} == {0o600}
 

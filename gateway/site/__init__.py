@@ -1,0 +1,87 @@
+"""The typed model of ``sites/*.yaml``: everything that differs between sites, defined once.
+
+Pulumi, Ansible, the gateways, the client's configuration, the documentation and the tests read a site through
+:func:`load`. ``python -m gateway.site check sites/*.yaml`` prints the faults of a file, one a line, and
+``python -m gateway.site schema`` prints the JSON schema, from which editors complete keys.
+
+Field names carry units: ``_seconds``, ``_gib`` (2**30 bytes, which dask-gateway calls "G" and the user guide "GB"),
+``_cores`` (CPU cores; Kubernetes takes fractions).
+"""
+
+from gateway.site.faults import SiteError
+from gateway.site.gateways import (
+    CoresBounds,
+    DefaultEnvironment,
+    Exposure,
+    Gateway,
+    GibBounds,
+    Images,
+    JobPlacement,
+    KubernetesGateway,
+    LimitRange,
+    Placement,
+    Prometheus,
+    Quota,
+    SchedulerResources,
+    SlurmGateway,
+    Timeouts,
+    UserTotal,
+)
+from gateway.site.identity import AccountSource, Directory, Hub, Identity, Pool, UserClass
+from gateway.site.site_file import Site, load, schema_text
+from gateway.site.storage import (
+    BindSource,
+    ClaimSource,
+    HostPathSource,
+    KubernetesSource,
+    NativeSource,
+    NfsSource,
+    SlurmSource,
+    StorageClassSource,
+    Volume,
+)
+from gateway.site.types import GIB, Access, Backend
+from gateway.site.variables import EnvironmentVariables, WithheldVariable
+
+__all__ = [
+    "GIB",
+    "Access",
+    "AccountSource",
+    "Backend",
+    "BindSource",
+    "ClaimSource",
+    "CoresBounds",
+    "DefaultEnvironment",
+    "Directory",
+    "EnvironmentVariables",
+    "Exposure",
+    "Gateway",
+    "GibBounds",
+    "HostPathSource",
+    "Hub",
+    "Identity",
+    "Images",
+    "JobPlacement",
+    "KubernetesGateway",
+    "KubernetesSource",
+    "LimitRange",
+    "NativeSource",
+    "NfsSource",
+    "Placement",
+    "Pool",
+    "Prometheus",
+    "Quota",
+    "SchedulerResources",
+    "Site",
+    "SiteError",
+    "SlurmGateway",
+    "SlurmSource",
+    "StorageClassSource",
+    "Timeouts",
+    "UserClass",
+    "UserTotal",
+    "Volume",
+    "WithheldVariable",
+    "load",
+    "schema_text",
+]

@@ -1,0 +1,237 @@
+"""The sections ``kubernetes`` and ``slurm``: the two gateways, their bounds, and where their clusters run."""
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from gateway.site.types import AbsolutePath, Cores, Gib, HostName, HttpUrl, IpAddress, Model, Name, Port, Seconds
+
+
+class CoresBounds(Model):
+    """Bounds of ``worker_cores``."""
+
+    minimum: Cores
+    maximum: Cores
+    whole: bool
+    """Whether only whole numbers of cores are allowed."""
+
+
+class GibBounds(Model):
+    """Bounds of ``worker_memory``."""
+
+    minimum: Gib
+    maximum: Gib
+
+
+class SchedulerResources(Model):
+    """The resources of one scheduler."""
+
+    cores: Cores
+    memory_gib: Gib
+
+
+class Timeouts(Model):
+    """The timeouts of a cluster (user guide, section 5)."""
+
+    start_seconds: Seconds
+    """Start timeout: a cluster fails when its scheduler has not started after this time."""
+    lifetime_seconds: Seconds
+    """Lifetime: scheduler and workers end after this time."""
+    client_gone_seconds: Seconds
+    """Client-gone timeout: a cluster ends when no client was connected for this time."""
+
+    @property
+    def report_seconds(self) -> float:
+        """Return the interval of scheduler reports: a twentieth of the client-gone timeout, so some may be lost."""
+        return self.client_gone_seconds / 20
+
+
+class UserTotal(Model):
+    """Bound on the resources of all clusters of one user, schedulers included."""
+
+    cores: Cores
+    memory_gib: Gib
+
+
+class DefaultEnvironment(Model):
+    """The environment of clusters whose options name none."""
+
+    pixi_project: AbsolutePath | None = None
+    pixi_env: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "default"
+    conda_env: AbsolutePath | None = None
+    """A Conda environment in place of :attr:`pixi_project`."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.pixi_project is None) == (self.conda_env is None):
+            raise ValueError("one of pixi_project and conda_env is needed")
+        return self
+
+
+class Gateway(Model):
+    """The keys that both gateways have."""
+
+    workers_label: ClassVar[str]
+    """How messages call the workers of this gateway."""
+    alternative: ClassVar[str]
+    """The end of an advice to use the other gateway; empty on the gateway that the client uses by default."""
+
+    address: HttpUrl
+    """Address of the API and the dashboards, as the user guide gives it."""
+    proxy_host: HostName
+    """Host at which clients reach schedulers (TLS; Traefik routes by SNI)."""
+    proxy_port: Port
+    classes: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """The user classes that this gateway serves."""
+    refusal: str
+    """Error text for users of other classes."""
+    worker_cores: CoresBounds
+    worker_memory_gib: GibBounds
+    scheduler: SchedulerResources
+    timeouts: Timeouts
+    default_environment: DefaultEnvironment | None = None
+
+    @property
+    def host(self) -> str:
+        """Return the host name of :attr:`address`."""
+        return self.address.split("://", 1)[1].split("/", 1)[0].split(":", 1)[0]
+
+
+class Exposure(Model):
+    """The way in which a Service gets an address outside of the Kubernetes cluster."""
+
+    kind: Literal["LoadBalancer", "ExternalIPs"]
+    address_pool: str | None = None
+    """MetalLB's address pool, for LoadBalancer."""
+    external_ips: tuple[IpAddress, ...] = ()
+    """Addresses of nodes, for ExternalIPs."""
+
+
+class Quota(Model):
+    """The ResourceQuota of the namespace, which bounds all pods in it."""
+
+    cores: Cores
+    memory_gib: Gib
+    pods: Annotated[int, Field(ge=1)]
+
+
+class LimitRange(Model):
+    """The LimitRange of the namespace: defaults for containers without resources, and the maximum of a container."""
+
+    default_cores: Cores
+    default_memory_gib: Gib
+    maximum_cores: Cores
+    maximum_memory_gib: Gib
+
+
+class Images(Model):
+    """Container images. The testbed replaces them by those that it builds."""
+
+    server: str
+    """Image of the gateway's API server and controller."""
+    environment: str
+    """Image of schedulers' and workers' pods: a base in which users' environments run."""
+    traefik: str
+
+
+class Placement(Model):
+    """The nodes on which pods may run."""
+
+    node_selector: dict[str, str] = Field(default={})
+    tolerations: tuple[dict[str, str], ...] = ()
+
+
+class Prometheus(Model):
+    """The Prometheus pods that scrape metrics."""
+
+    namespace: Name
+    labels: Annotated[dict[str, str], Field(min_length=1)]
+    """Labels that select these pods in the namespace. Pods of users in that namespace must not carry them."""
+
+
+class KubernetesGateway(Gateway):
+    """The gateway on Kubernetes (Geddes)."""
+
+    workers_label: ClassVar[str] = "Kubernetes workers"
+    alternative: ClassVar[str] = ""
+
+    release: Name
+    """Name of the gateway's objects and value of the label ``gateway.dask.org/instance``."""
+    namespace: Name
+    manage_traefik_crds: bool
+    """Whether this stack owns the traefik.io CRDs; otherwise the administrators of the Kubernetes cluster do."""
+    ingress_class: Name
+    ingress_namespace: Name
+    """Namespace of the ingress controller's pods (for NetworkPolicy)."""
+    proxy_exposure: Exposure
+    prometheus: Prometheus | None = None
+    """When absent, the NetworkPolicy lets no other pod reach the metrics."""
+    images: Images
+    image_pull_policy: Literal["IfNotPresent", "Always", "Never"]
+    api_replicas: Annotated[int, Field(ge=1)]
+    proxy_replicas: Annotated[int, Field(ge=1)]
+    quota: Quota
+    limit_range: LimitRange
+    user_total: UserTotal
+    user_total_by_class: dict[Name, UserTotal] = Field(default={})
+    """User totals of the user classes that have one of their own."""
+    placement: Placement = Placement()
+    host_aliases: dict[HostName, IpAddress] = Field(default={})
+    """Host names that the namespace's pods resolve to fixed addresses (``hostAliases``)."""
+
+    def total_of(self, user_class: str | None) -> UserTotal:
+        """Return what all clusters of one user of this class may hold together."""
+        return self.user_total_by_class.get(user_class or "", self.user_total)
+
+
+SlurmWord = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,&|:*()\[\]-]*$")]
+"""A word of sbatch: a partition, a reservation, a QOS, or an expression of node features."""
+
+
+class JobPlacement(Model):
+    """Options of sbatch that place jobs of a kind; SLURM decides those that are absent."""
+
+    partition: SlurmWord
+    reservation: SlurmWord | None = None
+    qos: SlurmWord | None = None
+    constraint: SlurmWord | None = None
+    extra_options: tuple[Annotated[str, Field(pattern=r"^--[a-z][^\n]*$")], ...] = ()
+    """More options of sbatch, for example ``--exclusive=user``: lines ``#SBATCH`` of the job scripts. The gateway's own
+    options override them."""
+
+
+class SlurmGateway(Gateway):
+    """The gateway on SLURM (Hammer), and its front on Geddes."""
+
+    workers_label: ClassVar[str] = "SLURM workers"
+    alternative: ClassVar[str] = " or use Gateway()"
+
+    release: Name
+    """Name of the front's Kubernetes objects."""
+    submission_host: HostName
+    submission_address: IpAddress
+    """Address at which Geddes reaches the submission host."""
+    api_port: Port
+    """Port of the server on the submission host; the server listens on loopback only."""
+    metrics_address: IpAddress = "127.0.0.1"
+    """Address of the metrics on the submission host; beyond loopback, a firewall must admit only Prometheus."""
+    metrics_port: Port
+    cluster_name: Name
+    account: Name
+    scheduler_jobs: JobPlacement
+    worker_jobs: JobPlacement
+    user_total: UserTotal | None = None
+    """When absent, only SLURM's limits of associations and QOS bound a user."""
+    front_exposure: Exposure
+    staging_directory: Annotated[str, Field(pattern=r"^/\S*\{username\}\S*$")]
+    """Template of a user's directory for cluster folders and logs, on storage that the nodes mount."""
+    log_days: Annotated[int, Field(ge=1)]
+    """Days for which the logs of a user's clusters stay there."""
+    system_user: Name
+    """The account of the gateway's services."""
+    install_directory: AbsolutePath
+    """Directory of the gateway's virtual environment."""
+    state_directory: AbsolutePath
+    """Directory of the gateway's database."""
+    user_groups: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Groups of the directory; the gateway may submit jobs as their members (sudoers)."""
