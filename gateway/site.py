@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -244,6 +244,8 @@ class DefaultEnvironment(Model):
 class Gateway(Model):
     """What both gateways have."""
 
+    workers_label: ClassVar[str]
+    alternative: ClassVar[str]
     address: HttpUrl
     """The user guide's address of the API, also of the dashboards."""
     proxy_host: HostName
@@ -320,6 +322,9 @@ class Prometheus(Model):
 class KubernetesGateway(Gateway):
     """The gateway on Kubernetes (Geddes)."""
 
+    workers_label: ClassVar[str] = "Kubernetes workers"
+    alternative: ClassVar[str] = ""
+
     release: Name
     """Name of the gateway's objects and value of the label ``gateway.dask.org/instance``."""
     namespace: Name
@@ -362,6 +367,9 @@ class JobPlacement(Model):
 
 class SlurmGateway(Gateway):
     """The gateway on SLURM (Hammer), and its front on Geddes."""
+
+    workers_label: ClassVar[str] = "SLURM workers"
+    alternative: ClassVar[str] = " or use Gateway()"
 
     release: Name
     """Name of the front's objects on Kubernetes."""

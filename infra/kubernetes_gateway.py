@@ -12,7 +12,6 @@ from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 
 from gateway import settings
 from gateway.kubernetes import names
-from gateway.service import metrics
 from gateway.site import AccountSource, Site
 from infra.exposure import DO_NOT_WAIT
 from infra.proxy import Proxy
@@ -24,7 +23,7 @@ PYTHON_RESOURCES = Amounts(cores=0.1, cores_limit=2, memory_gib=0.25, memory_lim
 SCRAPED = {
     "prometheus.io/scrape": "true",
     "prometheus.io/port": str(names.METRICS_PORT),
-    "prometheus.io/path": metrics.PATH,
+    "prometheus.io/path": settings.METRICS_PATH,
 }
 """Annotations by which Prometheus' common configuration finds pods."""
 

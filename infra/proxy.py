@@ -10,8 +10,8 @@ from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.core.v1 import Secret
 
 from gateway.kubernetes import names
-from gateway.service.tls import new_keypair
 from gateway.site import KubernetesGateway
+from gateway.tls import new_keypair
 from infra.exposure import ExposedService, ServiceArgs, ingress
 from infra.quantities import Amounts
 from infra.workload import SECRET_MODE, Mount, Workload, WorkloadArgs

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway import settings
 from gateway.kubernetes import names
-from gateway.service import metrics
 from gateway.site import Backend
 from testbed import docker, submission
 from tests.e2e.administration import SETTINGS, kubectl
@@ -14,14 +14,14 @@ READ = "import sys, urllib.request as r; sys.stdout.write(r.urlopen(sys.argv[1],
 
 
 def of_pods() -> dict[str, str]:
-    address = f"http://127.0.0.1:{names.METRICS_PORT}{metrics.PATH}"
+    address = f"http://127.0.0.1:{names.METRICS_PORT}{settings.METRICS_PATH}"
     selector = f"app.kubernetes.io/instance={SETTINGS.kubernetes.release},{names.COMPONENT_LABEL} in (api,controller)"
     found = kubectl("get", "pods", "--selector", selector, "--field-selector", "status.phase=Running", "-o", "name")
     return {pod: kubectl("exec", pod, "--", "python", "-c", READ, address) for pod in found.split()}
 
 
 def of_submission_host() -> dict[str, str]:
-    address = f"http://127.0.0.1:{SETTINGS.slurm.metrics_port}{metrics.PATH}"
+    address = f"http://127.0.0.1:{SETTINGS.slurm.metrics_port}{settings.METRICS_PATH}"
     python = f"{SETTINGS.slurm.install_directory}/bin/python"
     return {submission.CONTAINER: docker.execute(submission.CONTAINER, [python, "-c", READ, address])}
 

@@ -41,8 +41,8 @@ from gateway.request import quota
 from gateway.service import metrics, termination
 from gateway.service.scheduler_reports import with_preload
 from gateway.service.termination import EndCause, StartFailure, Termination
-from gateway.service.tls import new_keypair
 from gateway.site import Backend, KubernetesGateway
+from gateway.tls import new_keypair
 
 UNAVAILABLE = 503
 PRESENT = (State.CREATING, State.WAITING, State.RUNNING)

@@ -166,7 +166,7 @@ def test_the_pools_account_is_the_one_entry_with_that_uid():
     ids=["none", "two entries", "two names", "a person's", "the hub's", "suffix", "prefix", "line end"],
 )
 def test_other_accounts_are_not_lent(people):
-    with pytest.raises(AccountUnknown, match="No account of the facility's pool has the uid 30002"):
+    with pytest.raises(AccountUnknown, match="The uid 30002 is not that of a pool account"):
         accounts.pool_name(30002, people, POOL)
 
 
@@ -244,7 +244,7 @@ def test_an_account_of_somebody_else_is_refused():
 
 @pytest.mark.weakness(14)
 def test_a_second_account_is_refused():
-    with pytest.raises(Refusal, match="You hold another account of the pool than the one with the uid 30002"):
+    with pytest.raises(Refusal, match="You hold another pool account than the one with the uid 30002"):
         pool.is_new(30002, "erin-fnal", {30003: "erin-fnal"})
 
 

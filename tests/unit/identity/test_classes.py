@@ -34,7 +34,7 @@ def test_what_is_no_user_name_is_refused(testbed_site, name):
 
 def test_a_name_that_no_class_fits_is_refused(testbed_site):
     external = [user_class for user_class in testbed_site.identity.classes if user_class.suffix]
-    with pytest.raises(Refusal, match="belongs to no class"):
+    with pytest.raises(Refusal, match="does not belong to a user class"):
         accounts.classify("alice", external)
 
 

@@ -20,6 +20,7 @@ from dask_gateway_server.routes import default_routes
 from kubernetes_asyncio.client.rest import ApiException
 from prometheus_client import REGISTRY
 
+from gateway import settings
 from gateway.errors import Refusal
 from gateway.identity.accounts import Account, classify
 from gateway.identity.authenticator import FacilityUser
@@ -404,7 +405,7 @@ def test_processes_serve_metrics_where_the_site_says(testbed_site):
 
 
 def read(port):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{metrics.PATH}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{settings.METRICS_PATH}", timeout=10) as answer:
         return answer.read().decode()
 
 
