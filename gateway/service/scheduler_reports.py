@@ -28,8 +28,9 @@ def take_clients(app: web.Application, noted: Callable[[str], Awaitable[None]]) 
 def take_starts(app: web.Application, noted: Callable[[str, str | None], Awaitable[None]]) -> None:
     """Add the route for reports that a scheduler listens.
 
-    ``noted`` gets the cluster's name and the scheduler's IP address. The address is None when it differs from the source
-    address of the request: the network translates addresses, or the scheduler reports an address that is not its own.
+    ``noted`` gets the cluster's name and the scheduler's IP address. The address is None when it differs from the
+    source address of the request: the network translates addresses, or the scheduler reports an address that is not
+    its own.
     """
 
     async def take(request: web.Request) -> None:

@@ -1,4 +1,4 @@
-"""Whom the gateways serve: users of JupyterHub's tokens, each with the account that the site's sources tell."""
+"""Test which JupyterHub users the gateways serve, and which account each user has."""
 
 import base64
 import pathlib
@@ -27,7 +27,7 @@ AUTH_STATES = {
 
 
 class People:
-    """A directory with alice, the pool's accounts and an account that nobody should have."""
+    """A directory with alice, two pool accounts and a system account."""
 
     async def account(self, name):
         known = {"alice": 20001, "paf0001": 30001, "paf1002": 30002, "daemon": 2}
@@ -43,7 +43,7 @@ class People:
 
 @pytest.fixture
 async def hub():
-    """A JupyterHub at which every name is its own token, that of ``x`` without the gateways' scope."""
+    """A JupyterHub whose tokens equal the users' names. The token of ``x`` lacks the gateways' scope."""
 
     async def user(request):
         name = request.headers["Authorization"].removeprefix("token ")
