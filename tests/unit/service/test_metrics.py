@@ -1,4 +1,4 @@
-"""Test the metrics of the gateway's processes: a blocked event loop, requests by route, and the server of the metrics."""
+"""Test the metrics of the gateway's processes: event loop lag, requests by route, and the server of the metrics."""
 
 import asyncio
 import collections
