@@ -113,7 +113,7 @@ class Measured(Configurable):
         """Start to serve metrics, then set upstream up. Raises ``OSError`` when another process has the port."""
         host, _, port = self.metrics_address.rpartition(":")
         begin(self.kind)
-        self._metrics_server = MetricsServer(host, int(port))
+        self.metrics_server = MetricsServer(host, int(port))
         await super().setup()  # type: ignore[misc] # upstream's
 
     async def cleanup(self) -> None:
@@ -121,5 +121,5 @@ class Measured(Configurable):
         try:
             await super().cleanup()  # type: ignore[misc] # upstream's
         finally:
-            if hasattr(self, "_metrics_server"):
-                await asyncio.to_thread(self._metrics_server.end)
+            if hasattr(self, "metrics_server"):
+                await asyncio.to_thread(self.metrics_server.end)

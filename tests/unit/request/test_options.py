@@ -1,4 +1,4 @@
-"""The guide's options: one handler for both gateways."""
+"""Test the user guide's options, which both gateways parse and check alike."""
 
 import math
 
@@ -215,7 +215,7 @@ def test_too_much_is_refused(testbed_site):
 
 @given(st.text(max_size=40))
 def test_no_path_leaves_the_storage_of_the_table(testbed_site, text):
-    """Whatever a user writes, an accepted path lies in a volume that workers see and holds nothing a shell reads."""
+    """An accepted path lies in a volume that workers see, and has no character with a meaning to a shell."""
     for option in ("pixi_project", "conda_env"):
         for path in (text, f"/depot/cms/{text}"):
             try:

@@ -166,7 +166,7 @@ class Process(Measured, Upstream):
 async def test_metrics_are_served_while_the_process_runs_even_when_its_loop_is_blocked():
     process = Process(metrics_address="127.0.0.1:0")
     await process.setup()
-    address, port = process._metrics_server.server_address
+    address, port = process.metrics_server.server_address
     assert process.runs
     assert address == "127.0.0.1"
     assert 'dask_gateway_start_failures_total{backend="kubernetes",cause="image"}' in read(port)

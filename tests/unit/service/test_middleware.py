@@ -1,4 +1,4 @@
-"""Requests that upstream's routes would fail at are answered in the form that the stock client understands."""
+"""Test that malformed requests get a clear 4xx, in the form that the stock client raises as a message."""
 
 import json
 
