@@ -44,7 +44,7 @@ def is_new(uid: int, username: str, holders: Mapping[int, str]) -> bool:
         raise Refusal(f"The account with the uid {uid} is held by another user: pass NB_UID of your session.")
     if username in holders.values():
         raise Refusal(
-            f"You hold another pool account than the one with the uid {uid}: pass NB_UID of your session,"
+            f"You hold another account than the pool account with the uid {uid}: pass NB_UID of your session,"
             " or ask the administrators if your session has another account now."
         )
     return True

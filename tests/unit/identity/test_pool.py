@@ -43,7 +43,7 @@ def test_an_account_of_somebody_else_is_refused():
 
 @pytest.mark.weakness(14)
 def test_a_second_account_is_refused():
-    with pytest.raises(Refusal, match="You hold another pool account than the one with the uid 30002"):
+    with pytest.raises(Refusal, match="You hold another account than the pool account with the uid 30002"):
         pool.is_new(30002, "erin-fnal", {30003: "erin-fnal"})
 
 
