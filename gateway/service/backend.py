@@ -143,7 +143,7 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
     async def start_cluster(self, user: FacilityUser, cluster_options: Any) -> str:
         """Create a cluster, and return its name when its environment has passed the checks.
 
-        Raises :class:`gateway.errors.Refusal`. After any error, nothing of the cluster is left.
+        Raises :class:`gateway.errors.Refusal`. After any error, the back end ends the cluster and deletes all of it.
         """
         prepared = await self.prepare(user, cluster_options)
         self._check_room(user, prepared)
