@@ -21,7 +21,7 @@ from gateway.identity.authenticator import FacilityUser
 from gateway.request import environment_variables, quota
 from gateway.request.options import ClusterRequest
 from gateway.service import metrics, scheduler_reports, termination
-from gateway.service.backend import FacilityBackend
+from gateway.service.backend import Created, FacilityBackend, Prepared
 from gateway.service.termination import EndCause, StartFailure
 from gateway.site import Backend, JobPlacement
 from gateway.slurm import grants, jobs, launcher, launcher_client, queries, records, submission
@@ -376,14 +376,8 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
         """See :func:`gateway.slurm.configuration.cluster_config`."""
         return cluster_config(self.site, request)
 
-    async def start_cluster(self, user: FacilityUser, cluster_options: Any) -> str:
-        """Make a cluster; returns its name when its environment was found good, as the user.
-
-        The longest check, whether Dask can be imported, is made while the scheduler's job already starts, and once for
-        each state of an environment: the job itself looks again. Raises :class:`Refusal`; nothing is left then.
-        """
-        prepared = await self.prepare(user, cluster_options)
-        self._check_room(user, prepared)
+    async def _create_cluster(self, user: FacilityUser, prepared: Prepared) -> Created:
+        """Create the record; have the launcher check the environment, make the cluster folder and submit the job."""
         cluster = self.db.create_cluster(user.name, prepared.options, prepared.config.to_dict())
         self._cluster_made.set()
         self._submitting.add(cluster.name)
@@ -400,14 +394,23 @@ class FacilitySlurmBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore
             self._submitting.discard(cluster.name)
         self.log.info("Created cluster %s for user %s", cluster.name, user.name)
         self.queue.put(cluster)
-        try:
-            environment = _environment(prepared.request, answer["state"])
-            await self._imports.passed(environment, lambda: self._see_that_it_imports(cluster))
-        except BaseException as error:
-            self.causes[cluster.name] = failure_of_error(error)
-            await self._discard(cluster)
-            raise self._explained(cluster, error) from error
-        return str(cluster.name)
+        return Created(str(cluster.name), (cluster, answer))
+
+    async def _verify_cluster(self, created: Created, request: ClusterRequest) -> None:
+        """Check that the environment can import Dask, the longest check, while the scheduler's job already starts.
+
+        It runs once for each state of an environment; the job itself checks again.
+        """
+        cluster, answer = created.handle
+        environment = _environment(request, answer["state"])
+        await self._imports.passed(environment, lambda: self._see_that_it_imports(cluster))
+
+    async def _abandon_cluster(self, created: Created, error: BaseException) -> BaseException:
+        """Set the cause that the metrics count, and end the cluster."""
+        cluster, _ = created.handle
+        self.causes[cluster.name] = failure_of_error(error)
+        await self._discard(cluster)
+        return self._explained(cluster, error)
 
     async def _see_that_it_imports(self, cluster: Cluster) -> None:
         await self._act(cluster, "imports", plan=cluster.config.plan)

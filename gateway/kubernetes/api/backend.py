@@ -31,7 +31,7 @@ from gateway.kubernetes.informers import cluster_informer
 from gateway.request import quota
 from gateway.request.options import ClusterRequest
 from gateway.service import scheduler_reports
-from gateway.service.backend import FacilityBackend
+from gateway.service.backend import Created, FacilityBackend, Prepared
 from gateway.site import AccountSource, Backend
 
 GROUP = "gateway.dask.org"
@@ -164,13 +164,8 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
             return await super().account_of(user, env)
         return await pool.claimed_account(env, user.user_class.label, self.site.identity, self.directory)
 
-    async def start_cluster(self, user: FacilityUser, cluster_options: Any) -> str:
-        """Make a cluster; returns its name when its scheduler's pod has found the environment good.
-
-        Raises :class:`Refusal`; nothing is left then.
-        """
-        prepared = await self.prepare(user, cluster_options)
-        self._check_room(user, prepared)
+    async def _create_cluster(self, user: FacilityUser, prepared: Prepared) -> Created:
+        """Create the DaskCluster. For a user of the pool, record the user as holder of the account before."""
         if user.user_class.account is AccountSource.POOL:
             await self.holders.hold(prepared.request.account.uid, user.name)
         cluster = await self.custom_client.create_namespaced_custom_object(
@@ -182,13 +177,17 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         )
         name = str(self.get_cluster_name(cluster))
         self.log.info("Created cluster %s for user %s", name, user.name)
-        try:
-            await self._store_variables(cluster, prepared.request)
-            await self._await_preflight(name)
-        except BaseException:
-            await self._delete(name)
-            raise
-        return name
+        return Created(name, cluster)
+
+    async def _verify_cluster(self, created: Created, request: ClusterRequest) -> None:
+        """Store the variables, for which the scheduler's pod waits, and wait until the pod's preflight has passed."""
+        await self._store_variables(created.handle, request)
+        await self._await_preflight(created.name)
+
+    async def _abandon_cluster(self, created: Created, error: BaseException) -> BaseException:
+        """Delete the DaskCluster, and with it all objects that it owns."""
+        await self._delete(created.name)
+        return error
 
     def advice_of_scaling(self, cluster_name: str, wanted: int) -> str | None:
         """What the user is told whose total leaves no room for so many workers of a cluster; None if it does.
