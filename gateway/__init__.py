@@ -1,1 +1,1 @@
-"""The Dask Gateway service of the Purdue Analysis Facility: code that runs inside both gateways and their clusters."""
+"""Run the Dask Gateway service of the Purdue Analysis Facility: the code inside both gateways and their clusters."""

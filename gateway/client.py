@@ -1,6 +1,6 @@
-"""The configuration of users' Dask Gateway client, ``/etc/dask/gateway.yaml``, rendered from a site.
+"""Render the configuration of the dask-gateway client, ``/etc/dask/gateway.yaml``, from a site.
 
-Run ``python -m gateway.client SITE_FILE`` to print it, for example while building the notebooks' image.
+Run ``python -m gateway.client SITE_FILE`` to print it, for example while building the image of the notebooks.
 """
 
 import sys
@@ -15,15 +15,16 @@ HEADER = "# Rendered from the site file by gateway/client.py.\n"
 
 
 def client_configuration(settings: site.Site) -> Mapping[str, object]:
-    """What makes ``Gateway()`` without arguments reach the Kubernetes gateway, as whoever the JupyterHub token names.
+    """Return the settings with which ``Gateway()`` without arguments reaches the Kubernetes gateway.
 
-    The SLURM gateway needs its two addresses as arguments (user guide, section 1), the authentication is the same.
+    The JupyterHub token of the notebook names the user. The SLURM gateway needs its two addresses as arguments (user
+    guide, section 1); the authentication is the same.
     """
     kubernetes = settings.kubernetes
     return {
         "gateway": {
             "address": kubernetes.address,
-            # As text: a number alone would mean a port of the address' own host.
+            # Text with a host: the client takes a number alone as a port on the host of the address.
             "proxy-address": f"{kubernetes.proxy_host}:{kubernetes.proxy_port}",
             "auth": {"type": "jupyterhub"},
         }
@@ -31,12 +32,12 @@ def client_configuration(settings: site.Site) -> Mapping[str, object]:
 
 
 def render(settings: site.Site) -> str:
-    """The file's text."""
+    """Return the text of the file."""
     return HEADER + yaml.safe_dump(client_configuration(settings), sort_keys=False)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the configuration of the site whose file is given; returns the exit code."""
+    """Print the configuration for the given site file, and return the exit code."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m gateway.client SITE_FILE\n")
         return 2

@@ -1,10 +1,11 @@
-"""Errors that are meant for users."""
+"""Errors whose text the user reads."""
 
 
-class Refusal(Exception):  # noqa: N818 - the answer to a request, not a fault
-    """Refuse a request; the text is what the client raises (one line: it travels as an HTTP reason).
+class Refusal(Exception):  # noqa: N818 - the answer to a request, not a fault of the gateway
+    """Refuse a request. The client raises the text to its user.
 
-    :func:`gateway.service.middleware.explain` answers it.
+    The text is one line, because it travels as the reason of an HTTP response;
+    :func:`gateway.service.middleware.explain` writes that response.
     """
 
     def __init__(self, message: str) -> None:

@@ -12,7 +12,6 @@ from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 
 from gateway import settings
 from gateway.kubernetes import names
-from gateway.service import metrics
 from gateway.site import AccountSource, Site
 from infra.exposure import DO_NOT_WAIT
 from infra.proxy import Proxy
@@ -25,7 +24,7 @@ CONTROLLER_COMPONENT = "controller"
 SCRAPED = {
     "prometheus.io/scrape": "true",
     "prometheus.io/port": str(names.METRICS_PORT),
-    "prometheus.io/path": metrics.PATH,
+    "prometheus.io/path": settings.METRICS_PATH,
 }
 """Annotations by which Prometheus, in its common configuration, discovers pods to scrape."""
 

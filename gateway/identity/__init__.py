@@ -1,1 +1,1 @@
-"""Identity: which account a JupyterHub name has. Used by both gateways' API servers."""
+"""Decide which user sends a request, and which account that user has. Used by the API servers of both gateways."""

@@ -1,4 +1,7 @@
-"""Authentication: JupyterHub says who a token belongs to, the site says what class that is and where the account is."""
+"""Authenticate users by their JupyterHub tokens, and find their accounts. Both gateways' API servers load this module.
+
+JupyterHub names the user of a token; the site gives the user's class and the source of the account.
+"""
 
 from typing import Any
 
@@ -13,13 +16,13 @@ from gateway.identity import accounts, directory
 from gateway.site import AccountSource, Backend, Site, UserClass
 
 HUB_TIMEOUT = ClientTimeout(total=10)
-"""Seconds; as upstream's requests to the hub have none, only for our own."""
+"""Bounds our own requests to the hub, in seconds. Upstream's requests to the hub have no timeout."""
 
 
 class FacilityUser(User):  # type: ignore[misc] # upstream has no types
-    """A user of this facility, with the account under which clusters run.
+    """A user of this facility, with the account under which the user's clusters run.
 
-    The account is None for users of the pool: which one is theirs is known only from their request for a cluster.
+    The account is None for a user of the pool, because only the request for a cluster names the pool account.
     """
 
     def __init__(self, user: User, user_class: UserClass, account: accounts.Account | None) -> None:
@@ -28,11 +31,11 @@ class FacilityUser(User):  # type: ignore[misc] # upstream has no types
 
 
 class HubAuthenticator(JupyterHubAuthenticator):  # type: ignore[misc] # upstream has no types
-    """JupyterHub's users with class and account; those whose class the gateway does not serve are refused."""
+    """Give each JupyterHub user a class and an account; refuse users whose class this gateway does not serve."""
 
     site = Instance(Site)
     backend = Unicode(help="The back end whose user classes are served.", config=True)
-    cache_max_age = Integer(help="How old what is known of a user may be, in seconds.", config=True)
+    cache_max_age = Integer(help="How long the gateway caches a user, in seconds.", config=True)
 
     @default("cache_max_age")
     def _default_cache_max_age(self) -> int:
@@ -55,31 +58,33 @@ class HubAuthenticator(JupyterHubAuthenticator):  # type: ignore[misc] # upstrea
         return self.site.identity.hub.service_name
 
     async def setup(self, app: web.Application) -> None:
-        """Open the session to the hub and the directory."""
+        """Open the HTTP session to the hub, and create the client of the directory."""
         await super().setup(app)
         self.directory = directory.of_identity(self.site.identity)
 
     def get_token(self, request: web.Request) -> str | None:
-        """The token of ``Authorization: jupyterhub TOKEN``.
+        """Return the token of the header ``Authorization: jupyterhub TOKEN``, or None without one.
 
-        Upstream fails for a header without a space (dask-gateway-server 2026.3.0, not reported).
+        Upstream's method raises an exception for a header without a space (dask-gateway-server 2026.3.0, not reported).
         """
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         return token if kind == "jupyterhub" and token else None
 
     async def authenticate(self, request: web.Request) -> FacilityUser:
-        """The user whose token the request carries.
+        """Return the user whose token the request carries.
 
-        Answers 401 without a good token, 422 with the reason for users that this gateway does not serve.
+        Answers 401 without a valid token, 422 with the reason when this gateway does not serve the user, and 502 when
+        the hub does not answer.
         """
         try:
             user = await super().authenticate(request)
         except ClientError as error:
             self.log.error("JupyterHub can't be reached: %s", error)
-            raise web.HTTPBadGateway(reason="JupyterHub can't be reached to verify the token; try again.") from error
+            reason = "The gateway can't reach JupyterHub to verify your token: try again in a minute."
+            raise web.HTTPBadGateway(reason=reason) from error
         except web.HTTPInternalServerError as error:
-            # JupyterHub answers 403 to a token that it does not know, and upstream (dask-gateway-server 2026.3.0, not
-            # reported) takes that for a fault of its own.
+            # JupyterHub answers 403 to an unknown token; upstream turns that into an internal error
+            # (dask-gateway-server 2026.3.0, not reported).
             if error.reason.startswith("Permission failure"):
                 raise unauthorized("jupyterhub") from error
             raise
@@ -106,7 +111,7 @@ class HubAuthenticator(JupyterHubAuthenticator):  # type: ignore[misc] # upstrea
     async def _own_account(self, name: str) -> accounts.Account:
         pool = self.site.identity.pool
         if pool is not None and pool.has(name):
-            raise Refusal(f"{name!r} is the name of an account of the pool, which nobody is by name.")
+            raise Refusal(f"{name!r} is the name of a pool account, not of a user: log in under your own user name.")
         return await self.directory.account(name)
 
     async def _auth_state(self, name: str) -> dict[str, Any] | None:
@@ -116,7 +121,7 @@ class HubAuthenticator(JupyterHubAuthenticator):  # type: ignore[misc] # upstrea
             if response.status != 200:
                 self.log.error("JupyterHub answers %d for %s", response.status, url)
                 raise directory.DirectoryUnavailable(
-                    f"JupyterHub does not tell the account of {name!r} now; try again."
+                    f"JupyterHub can't give the account of {name!r} now: try again in a minute."
                 )
             auth_state: dict[str, Any] | None = (await response.json()).get("auth_state")
             return auth_state

@@ -1,4 +1,8 @@
-"""The directory: accounts by LDAP, remembered for a while and a little longer while it does not answer."""
+"""Look up accounts in the LDAP directory, with a cache.
+
+A cached account is valid for the site's ``cache_seconds``, or for its ``outage_seconds`` while the directory does not
+answer.
+"""
 
 import asyncio
 import functools
@@ -21,24 +25,27 @@ Key = TypeVar("Key", str, int)
 
 
 class DirectoryUnavailable(Refusal):
-    """The directory can't be asked now."""
+    """Refuse a request because the directory does not answer now."""
 
 
 class Directory(Protocol):
-    """Something that knows accounts."""
+    """A source of accounts."""
 
     async def account(self, name: str) -> Account:
-        """The account of exactly that name. Raises :class:`users.AccountUnknown`, :class:`DirectoryUnavailable`."""
+        """Return the account of exactly that name.
+
+        Raises :class:`gateway.identity.accounts.AccountUnknown`, :class:`DirectoryUnavailable`.
+        """
 
     async def pool_account(self, uid: int) -> Account:
-        """The account of the pool with that uid. Raises :class:`users.AccountUnknown`, :class:`DirectoryUnavailable`.
+        """Return the pool account with that uid. Callers use it only for a site that has a pool.
 
-        Only where the site has a pool.
+        Raises :class:`gateway.identity.accounts.AccountUnknown`, :class:`DirectoryUnavailable`.
         """
 
 
 class LdapDirectory:
-    """The site's LDAP directory (RFC 2307), asked over verified TLS in a thread of its own."""
+    """The site's LDAP directory (RFC 2307). Each look-up runs in a thread, over TLS with a verified certificate."""
 
     def __init__(self, identity: site.Identity) -> None:
         self.settings, self.pool = identity.directory, identity.pool
@@ -49,30 +56,30 @@ class LdapDirectory:
 
     async def account(self, name: str) -> Account:
         """See :meth:`Directory.account`."""
-        return await self._asked(f"of {name!r}", functools.partial(self._account, name))
+        return await self._look_up(f"of {name!r}", functools.partial(self._account, name))
 
     async def pool_account(self, uid: int) -> Account:
         """See :meth:`Directory.pool_account`."""
-        return await self._asked(f"with the uid {uid}", functools.partial(self._pool_account, uid))
+        return await self._look_up(f"with the uid {uid}", functools.partial(self._pool_account, uid))
 
-    async def _asked(self, whose: str, question: Callable[[ldap3.Connection], Account]) -> Account:
+    async def _look_up(self, whose: str, query_account: Callable[[ldap3.Connection], Account]) -> Account:
         try:
-            return await asyncio.to_thread(self._connected, question)
+            return await asyncio.to_thread(self._connected, query_account)
         except LDAPException as error:
             raise DirectoryUnavailable(
-                f"The account {whose} can't be looked up now ({type(error).__name__}); try again in a minute."
+                f"The account {whose} can't be looked up now ({type(error).__name__}): try again in a minute."
             ) from error
 
-    def _connected(self, question: Callable[[ldap3.Connection], Account]) -> Account:
+    def _connected(self, query_account: Callable[[ldap3.Connection], Account]) -> Account:
         with ldap3.Connection(
             self._server,
             auto_bind=True,
             read_only=True,
             receive_timeout=self.settings.timeout_seconds,
-            # Else an answer like "busy" would look like one without entries.
+            # Without it, a result like "busy" looks like a search without entries.
             raise_exceptions=True,
         ) as connection:
-            return question(connection)
+            return query_account(connection)
 
     def _account(self, name: str, connection: ldap3.Connection) -> Account:
         escaped = escape_filter_chars(name)
@@ -102,53 +109,53 @@ class LdapDirectory:
 
 
 class CachedDirectory:
-    """A directory that remembers accounts for a while, and falls back on older ones while it can't be asked."""
+    """A directory with a cache of accounts, which also serves older accounts while the directory does not answer."""
 
     def __init__(
         self, directory: Directory, settings: site.Directory, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._directory, self._settings, self._clock = directory, settings, clock
-        self._known: dict[str | int, tuple[float, Account]] = {}
-        self._spared_until = float("-inf")
+        self._cache: dict[str | int, tuple[float, Account]] = {}
+        self._retry_after = float("-inf")
 
     async def account(self, name: str) -> Account:
-        """See :meth:`Directory.account`; at most as old as the site allows."""
-        return await self._remembered(name, self._directory.account)
+        """See :meth:`Directory.account`; the account is at most as old as the site allows."""
+        return await self._cached(name, self._directory.account)
 
     async def pool_account(self, uid: int) -> Account:
-        """See :meth:`Directory.pool_account`; at most as old as the site allows."""
-        return await self._remembered(uid, self._directory.pool_account)
+        """See :meth:`Directory.pool_account`; the account is at most as old as the site allows."""
+        return await self._cached(uid, self._directory.pool_account)
 
-    async def _remembered(self, key: Key, ask: Callable[[Key], Awaitable[Account]]) -> Account:
-        known = self._known_since(key, self._settings.cache_seconds)
+    async def _cached(self, key: Key, ask: Callable[[Key], Awaitable[Account]]) -> Account:
+        known = self._cached_within(key, self._settings.cache_seconds)
         if known is not None:
             return known
-        older = self._known_since(key, self._settings.outage_seconds)
-        if older is not None and self._clock() < self._spared_until:
+        older = self._cached_within(key, self._settings.outage_seconds)
+        if older is not None and self._clock() < self._retry_after:
             return older
         try:
             account = await ask(key)
         except DirectoryUnavailable:
-            # Who is known does not wait for it each time.
-            self._spared_until = self._clock() + self._settings.timeout_seconds
+            # Until then, users with a cached account don't wait for the timeout of another look-up.
+            self._retry_after = self._clock() + self._settings.timeout_seconds
             if older is None:
                 raise
             return older
-        self._forget_oldest()
-        self._known[key] = (self._clock(), account)
+        self._drop_expired()
+        self._cache[key] = (self._clock(), account)
         return account
 
-    def _known_since(self, key: str | int, seconds: float) -> Account | None:
-        asked, account = self._known.get(key, (float("-inf"), None))
+    def _cached_within(self, key: str | int, seconds: float) -> Account | None:
+        asked, account = self._cache.get(key, (float("-inf"), None))
         return account if self._clock() - asked < seconds else None
 
-    def _forget_oldest(self) -> None:
-        """So that the memory's size is bounded by who came within the longest time that counts."""
+    def _drop_expired(self) -> None:
+        """Drop accounts that are too old for any use. This bounds the cache to the users of that time."""
         longest = max(self._settings.cache_seconds, self._settings.outage_seconds)
-        for key in [key for key, (asked, _) in self._known.items() if self._clock() - asked >= longest]:
-            del self._known[key]
+        for key in [key for key, (asked, _) in self._cache.items() if self._clock() - asked >= longest]:
+            del self._cache[key]
 
 
 def of_identity(identity: site.Identity) -> CachedDirectory:
-    """The directory of a site, with a memory of its own."""
+    """Return a client of the site's directory, with a cache of its own."""
     return CachedDirectory(LdapDirectory(identity), identity.directory)

@@ -1,6 +1,6 @@
-"""Accounts of the pool: who names one first keeps it, and everybody has one.
+"""Lend pool accounts: the first user who names an account holds it, and a user holds one account.
 
-Which accounts are held is a mapping from the account's uid to the JupyterHub name, kept by the back end.
+The back end stores the holders as a mapping from the account's uid to the JupyterHub name.
 """
 
 from collections.abc import Mapping
@@ -14,37 +14,37 @@ from gateway.site import Identity
 
 
 class Holders(Protocol):
-    """Remembers who holds which account: over restarts, and for all replicas of the gateway."""
+    """A store of the holders of pool accounts, which survives restarts and which all replicas of the gateway share."""
 
     async def hold(self, uid: int, username: str) -> None:
-        """Give the account to the user, unless :func:`is_new` refuses that. Raises :class:`Refusal`."""
+        """Give the account to the user. Raises :class:`Refusal` when :func:`is_new` refuses it."""
 
 
 async def claimed_account(env: Mapping[str, object], label: str, identity: Identity, directory: Directory) -> Account:
-    """The account of the pool that ``env`` names; whether it is the user's is for :class:`Holders` to say.
+    """Return the pool account that ``env`` names. The caller then asks :class:`Holders` to give it to the user.
 
-    Raises :class:`Refusal`.
+    Raises :class:`Refusal` when NB_UID and NB_GID are missing, or are not the numbers of one pool account.
     """
     uid, gid = accounts.claimed_numbers(env, label)
     account = accounts.checked(await directory.pool_account(uid), identity)
     if account.gid != gid:
-        raise Refusal("env['NB_GID'] is not the group of that account; pass os.environ['NB_GID'].")
+        raise Refusal("env['NB_GID'] is not the group of that account: pass os.environ['NB_GID'].")
     return account
 
 
 def is_new(uid: int, username: str, holders: Mapping[int, str]) -> bool:
-    """Whether the account is still to be noted as the user's, given who holds which uid.
+    """Return whether the back end has yet to store the user as holder of the account; ``holders`` maps uid to user.
 
-    Raises :class:`Refusal` for an account that somebody else holds, and for a second one of the same user.
+    Raises :class:`Refusal` when another user holds the account, or when the user holds another account.
     """
     holder = holders.get(uid)
     if holder == username:
         return False
     if holder is not None:
-        raise Refusal(f"The account with the uid {uid} is held by another user; pass NB_UID of your session.")
+        raise Refusal(f"The account with the uid {uid} is held by another user: pass NB_UID of your session.")
     if username in holders.values():
         raise Refusal(
-            f"You hold another account of the pool than the one with the uid {uid}; pass NB_UID of your session,"
-            " or ask the administrators if your session has got another account."
+            f"You hold another account than the pool account with the uid {uid}: pass NB_UID of your session,"
+            " or ask the administrators if your session has another account now."
         )
     return True

@@ -81,8 +81,8 @@ def plan_of(site: Site, request: ClusterRequest) -> Plan:
         name=request.environment.name,
         visible=[mount.volume.path for mount in mounts],
         markers=storage.markers(site, Backend.KUBERNETES, request.user_class),
-        workers=storage.WORKERS[Backend.KUBERNETES],
-        advice=storage.elsewhere(site, Backend.KUBERNETES, request.user_class),
+        workers=site.kubernetes.workers_label,
+        advice=storage.relocation_advice(site, Backend.KUBERNETES, request.user_class),
         variables=variables_secret.VARIABLES_FILE,
         report=pod_paths.TERMINATION_LOG,
     )

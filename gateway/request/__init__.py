@@ -1,1 +1,1 @@
-"""The request for a cluster: options, environment, storage and quota, checked without I/O. Used by both back ends."""
+"""Check a request for a cluster without I/O: options, environment, variables, storage, quota. Both back ends use it."""

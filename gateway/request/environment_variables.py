@@ -1,4 +1,4 @@
-"""What of a user's ``env`` reaches schedulers and workers. Pure."""
+"""Select and check the variables of ``env`` that schedulers and workers get. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,20 +7,21 @@ from gateway.errors import Refusal
 from gateway.site import EnvironmentVariables
 
 SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-"""Names that every shell takes (POSIX.1-2017, 3.235); others, like bash's exported functions, are left out."""
+"""Names that every shell accepts (POSIX.1-2017, 3.235); others are dropped, like those of bash's exported functions."""
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 LONGEST_BYTES = 131071
-"""Of one variable with its name and ``=``: Linux's MAX_ARG_STRLEN (include/uapi/linux/binfmts.h) without the NUL."""
+"""Bound on one variable with name and ``=``: Linux's MAX_ARG_STRLEN (include/uapi/linux/binfmts.h) without the NUL."""
 RESERVED = re.compile(
     r"HOME|DASK_GATEWAY_(API_URL|API_TOKEN|CLUSTER_NAME|WORKER_NAME|CLIENT_REPORT_SECONDS|REPORT_START)"
     r"|DASK_DISTRIBUTED__COMM__(TLS__.*|REQUIRE_ENCRYPTION)"
 )
-"""Never taken from the user: by these, scheduler and workers find the gateway, each other (upstream's ``get_env`` and
-:mod:`gateway.as_user.preload`) and a directory of their own (the user guide gives workers no /home)."""
+"""Variables that only the gateway sets. By them, scheduler and workers find the gateway and each other (upstream's
+``get_env`` and :mod:`gateway.as_user.preload`), and a directory of their own (the user guide gives workers no /home).
+"""
 
 
 def is_withheld(name: str, settings: EnvironmentVariables) -> bool:
-    """Whether a variable stays in the notebook."""
+    """Return whether a variable stays in the notebook."""
     return RESERVED.fullmatch(name) is not None or any(
         name.startswith(item.pattern[:-1]) if item.pattern.endswith("*") else name == item.pattern
         for item in settings.withheld
@@ -30,19 +31,20 @@ def is_withheld(name: str, settings: EnvironmentVariables) -> bool:
 def for_workers(
     env: Mapping[str, object], prefix: str, username: str, settings: EnvironmentVariables
 ) -> dict[str, str]:
-    """The variables of schedulers and workers; values keep every byte (as ``os.fsencode`` gives it).
+    """Return the variables of schedulers and workers. Values keep every byte (as ``os.fsencode`` gives it).
 
-    PATH begins with the environment's own ``bin`` and goes on with the user's, or the system's when the user has none;
-    USER and LOGNAME are the JupyterHub name unless the user has them. Raises :class:`Refusal`, which never holds a
-    value, for values that are not text or that no process can have, and for more than the site's bound in total.
+    PATH begins with the ``bin`` of the environment. The user's PATH follows, or the system's when ``env`` has none.
+    USER and LOGNAME are the JupyterHub name unless ``env`` has them.
+    Raises :class:`Refusal`, whose text never holds a value: for a value that is not text, for one that no process can
+    have, for a variable over ``LONGEST_BYTES``, and for an ``env`` over the site's bound in total.
     """
     sizes = {name: _size(name, value) for name, value in env.items()}
     total = sum(sizes.values())
     if total > settings.maximum_bytes:
         largest = max(sizes, key=lambda name: sizes[name])
         raise Refusal(
-            f"env has {total} bytes in total; at most {settings.maximum_bytes} can be passed to workers. The largest is"
-            f" {_short(largest)} with {sizes[largest]}: leave out what workers don't need."
+            f"env has {total} bytes in total; workers can get at most {settings.maximum_bytes}. The largest variable is"
+            f" {_short(largest)} with {sizes[largest]} bytes: leave out what workers don't need."
         )
     kept = {
         name: value
@@ -54,22 +56,29 @@ def for_workers(
     for name, value in made.items():
         size = _size(name, value) + len("=")
         if size > LONGEST_BYTES:
-            raise Refusal(f"env[{_short(name)}] has {size} bytes for workers; Linux takes at most {LONGEST_BYTES}.")
+            raise Refusal(
+                f"env[{_short(name)}] has {size} bytes for workers; Linux takes at most {LONGEST_BYTES}:"
+                " shorten it, or leave it out."
+            )
     return made
 
 
 def _size(name: object, value: object) -> int:
-    """Bytes of name and value."""
+    """Return the size of name and value in bytes. Raises :class:`Refusal` for what no process can have."""
     if not isinstance(name, str):
-        raise Refusal(f"env has a name of type {type(name).__name__}; names must be text.")
+        raise Refusal(f"env has a name of type {type(name).__name__}; names must be text: use str(...).")
     if not isinstance(value, str):
         raise Refusal(f"env[{_short(name)}] is of type {type(value).__name__}; values must be text: use str(...).")
     try:
         encoded = name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise Refusal(f"env[{_short(name)}] contains a character that no environment variable can hold.") from None
+        raise Refusal(
+            f"env[{_short(name)}] contains a character that no environment variable can hold: leave it out."
+        ) from None
     if "\0" in value:
-        raise Refusal(f"env[{_short(name)}] contains a NUL character, which no environment variable can hold.")
+        raise Refusal(
+            f"env[{_short(name)}] contains a NUL character, which no environment variable can hold: leave it out."
+        )
     return sum(map(len, encoded))
 
 
@@ -79,7 +88,7 @@ def _short(name: str) -> str:
 
 
 def encoded(variables: Mapping[str, str]) -> bytes:
-    """The variables as in Linux's ``/proc/PID/environ``: ``NAME=VALUE`` each, NUL after each."""
+    """Return the variables in the form of Linux's ``/proc/PID/environ``: ``NAME=VALUE`` and a NUL for each."""
     return b"".join(_entries(variables))
 
 

@@ -1,4 +1,4 @@
-"""The user guide's cluster options: their schema, and the one function that makes a request for a cluster of them."""
+"""Define the user guide's cluster options, and turn them into a checked request. The same on both gateways. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -20,27 +20,27 @@ DEFAULT_WORKER_MEMORY_GIB = 4
 
 @dataclass(frozen=True)
 class ClusterRequest:
-    """What a user asks for, checked: all that a back end needs to make a cluster's configuration."""
+    """A checked request: all that a back end needs to make the configuration of a cluster."""
 
     username: str
-    """JupyterHub's."""
+    """The JupyterHub name."""
     user_class: str
     account: Account
     environment: Environment
     variables: dict[str, str]
-    """All environment variables for scheduler and workers, PATH included."""
+    """All environment variables of scheduler and workers, with PATH."""
     worker_cores: float
     worker_memory_bytes: int
 
 
 class Number(Float):  # type: ignore[misc] # upstream has no types
-    """A number that is none of Python's lookalikes: booleans, NaN and infinities are refused."""
+    """An option that takes a finite number. It refuses booleans, NaN and infinities."""
 
     def validate(self, x: Any) -> float:
-        """The number as a float. Raises :class:`Refusal` with the option's name and value."""
+        """Return the number as a float. Raises :class:`Refusal` with the option's name and value."""
         if isinstance(x, bool) or not isinstance(x, int | float):
             raise Refusal(f"{self.field} must be a number, got {_short(x)}")
-        # Python compares integers of any size with floats exactly; a conversion could overflow.
+        # The comparisons below take the value as it is: a conversion of a large integer to float could overflow.
         if isinstance(x, float) and not math.isfinite(x):
             raise Refusal(f"{self.field} must be a finite number, got {x!r}")
         self.check_kind(x)
@@ -51,14 +51,14 @@ class Number(Float):  # type: ignore[misc] # upstream has no types
         return float(x)
 
     def check_kind(self, _number: float) -> None:
-        """Refuse numbers of another kind."""
+        """Refuse numbers that a subclass does not take."""
 
 
 class WholeNumber(Number):
-    """A number without fraction; ``2.0`` is one."""
+    """An option that takes a whole number; ``2.0`` is one."""
 
     def check_kind(self, number: float) -> None:
-        """Refuse fractions."""
+        """Refuse a number with a fraction."""
         if isinstance(number, float) and not number.is_integer():
             raise Refusal(f"{self.field} must be a whole number of cores, got {number!r}")
 
@@ -66,16 +66,16 @@ class WholeNumber(Number):
 def _short(value: object) -> str:
     try:
         text = repr(value)
-    except ValueError:  # an integer of more digits than Python writes (sys.get_int_max_str_digits)
+    except ValueError:  # an integer has more digits than Python writes (sys.get_int_max_str_digits)
         return "a number of thousands of digits"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 class FacilityOptions(Options):  # type: ignore[misc] # upstream has no types
-    """Options that name the known ones when they refuse unknown ones."""
+    """Options whose refusal of an unknown option lists the known ones."""
 
     def parse_options(self, request: Any) -> dict[str, Any]:
-        """The checked options. Raises :class:`Refusal` for what can't be."""
+        """Return the checked options, with defaults. Raises :class:`Refusal` for an unknown option or a wrong value."""
         if isinstance(request, Mapping):
             known = [field.field for field in self.fields]
             unknown = sorted(_short(name) for name in set(request).difference(known))
@@ -89,27 +89,27 @@ class FacilityOptions(Options):  # type: ignore[misc] # upstream has no types
 
 
 class Text(String):  # type: ignore[misc] # upstream has no types
-    """Text."""
+    """An option that takes text."""
 
     def validate(self, x: Any) -> str:
-        """The text. Raises :class:`Refusal` with the option's name and value."""
+        """Return the text. Raises :class:`Refusal` with the option's name and value."""
         if not isinstance(x, str):
             raise Refusal(f"{self.field} must be text, got {_short(x)}")
         return x
 
 
 class Variables(MappingField):  # type: ignore[misc] # upstream has no types
-    """Environment variables."""
+    """The option ``env``: a mapping of environment variables."""
 
     def validate(self, x: Any) -> dict[str, Any]:
-        """The mapping. Raises :class:`Refusal`, without any value."""
+        """Return the mapping. Raises :class:`Refusal` with the option's name, and never with a value."""
         if not isinstance(x, dict):
             raise Refusal(f"{self.field} must be a dictionary like dict(os.environ), got a {type(x).__name__}")
         return x
 
 
 def cluster_options(site: Site, backend: Backend) -> FacilityOptions:
-    """The options of a gateway: the same on both, with that gateway's bounds."""
+    """Return the options of a gateway. Both gateways have the same options, each with its own bounds."""
     gateway = site.gateway(backend)
     return FacilityOptions(
         Text("pixi_project", label="Pixi project (directory with pixi.toml)"),
@@ -145,7 +145,7 @@ def _memory(bounds: GibBounds) -> Number:
 def request_of(
     options: Mapping[str, Any], username: str, user_class: str, account: Account, site: Site, backend: Backend
 ) -> ClusterRequest:
-    """The checked request of a user. Raises :class:`Refusal`."""
+    """Return a user's checked request, from options that :func:`cluster_options` parsed. Raises :class:`Refusal`."""
     environment = environments.chosen(
         pixi_project=options["pixi_project"],
         pixi_env=options["pixi_env"],
@@ -169,5 +169,5 @@ def request_of(
 
 
 def kept(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a gateway remembers of a cluster's options and shows again: everything but the values of ``env``."""
+    """Return the options without ``env``. The gateway stores these with the cluster and shows them to the user."""
     return {**options, "env": {}}

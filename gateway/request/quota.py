@@ -1,4 +1,4 @@
-"""What one user may hold in all clusters together: the arithmetic and the messages. Pure."""
+"""Compute how many workers a user total allows, and write the messages about it. Pure."""
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,24 +10,24 @@ from gateway.site import GIB, UserTotal
 
 @dataclass(frozen=True, order=True)
 class Resources:
-    """Cores and memory, in whole units: fractions of cores would not add up."""
+    """Cores and memory, in whole units: sums of fractional cores would not be exact."""
 
     millicores: int = 0
     memory_bytes: int = 0
 
     @classmethod
     def of(cls, cores: float, memory_bytes: int) -> Self:
-        """From cores, which are rounded as upstream's controller writes them into pods."""
+        """Return resources; cores become millicores, rounded as upstream's controller rounds them for pods."""
         return cls(round(cores * 1000), memory_bytes)
 
     @classmethod
     def of_role(cls, config: Mapping[str, Any], role: str) -> Self:
-        """What one ``scheduler`` or ``worker`` with a cluster's configuration takes."""
+        """Return the resources of one ``scheduler`` or one ``worker`` (the role) with a cluster's configuration."""
         return cls.of(config[f"{role}_cores"], config[f"{role}_memory"])
 
     @classmethod
     def of_total(cls, total: UserTotal) -> Self:
-        """From the site's bound."""
+        """Return the resources of a site's user total."""
         return cls.of(total.cores, round(total.memory_gib * GIB))
 
     def __add__(self, other: "Resources") -> "Resources":
@@ -40,11 +40,11 @@ class Resources:
         return Resources(self.millicores * count, self.memory_bytes * count)
 
     def covers(self, other: "Resources") -> bool:
-        """Whether the other fits into this."""
+        """Return whether the other resources fit into these."""
         return other.millicores <= self.millicores and other.memory_bytes <= self.memory_bytes
 
     def share_of(self, total: "Resources") -> float:
-        """The greater of the two fractions of a total that this is."""
+        """Return the larger of the two fractions of a total: of its cores, and of its memory."""
         return max(self.millicores / total.millicores, self.memory_bytes / total.memory_bytes)
 
     def __str__(self) -> str:
@@ -52,13 +52,13 @@ class Resources:
         return f"{cores:g} {'core' if cores == 1 else 'cores'} and {self.memory_bytes / GIB:.4g} GB"
 
 
-def sum_of(amounts: Iterable[Resources]) -> Resources:
-    """All of them together."""
-    return sum(amounts, Resources())
+def sum_of(items: Iterable[Resources]) -> Resources:
+    """Return the sum of the resources."""
+    return sum(items, Resources())
 
 
 def fitting(room: Resources, one: Resources, wanted: int) -> int:
-    """How many of the wanted, each of this size, there is room for."""
+    """Return how many of the wanted items of this size fit into the room; the room may be negative."""
     return min(
         wanted,
         max(0, room.millicores) // one.millicores if one.millicores else wanted,
@@ -68,20 +68,20 @@ def fitting(room: Resources, one: Resources, wanted: int) -> int:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a cluster holds, and how many workers more it wants."""
+    """The resources that a cluster holds, and the number of workers that it requests in addition."""
 
     cluster: str
     held: Resources
     worker: Resources
-    """Of one."""
+    """The resources of one worker."""
     wanted: int
 
 
 def granted(room: Resources, total: Resources, claims: Sequence[Claim]) -> dict[str, int]:
-    """Cluster -> how many of the wanted workers it gets.
+    """Return the grant of each cluster: how many of its wanted workers fit into the room.
 
-    Fair between the clusters of a user: the next worker is always for the one that holds the least, as a fraction of
-    the user's total (dominant resource fairness, Ghodsi et al., NSDI 2011). Nobody loses what is held already.
+    The clusters of a user share fairly: the next worker goes to the cluster that holds the smallest fraction of the
+    user total (dominant resource fairness, Ghodsi et al., NSDI 2011). No cluster loses resources that it holds.
     """
     grants = dict.fromkeys((claim.cluster for claim in claims), 0)
     heap = [(claim.held.share_of(total), index, claim.held) for index, claim in enumerate(claims) if claim.wanted > 0]
@@ -100,15 +100,15 @@ def granted(room: Resources, total: Resources, claims: Sequence[Claim]) -> dict[
 
 
 def holdings(held: Mapping[str, Resources], total: Resources) -> str:
-    """What a user holds and where, in a sentence."""
+    """Return a sentence with the resources that a user holds in each cluster."""
     summed = sum_of(held.values())
     clusters = sorted(held.items(), key=lambda item: item[1], reverse=True)
-    where = ", ".join(f"{name} ({amount})" for name, amount in clusters)
+    where = ", ".join(f"{name} ({resources})" for name, resources in clusters)
     return f"You hold {summed} of {total}" + (f": {where}." if where else ".")
 
 
 def refusal(scheduler: Resources, held: Mapping[str, Resources], total: Resources) -> str:
-    """Why a new cluster can't even have its scheduler."""
+    """Return the message for a user whose total has no room for the scheduler of a new cluster."""
     return (
         f"There is no room for another cluster: its scheduler needs {scheduler}. {holdings(held, total)}"
         " Shut a cluster down, or scale one down, and try again."
@@ -116,7 +116,7 @@ def refusal(scheduler: Resources, held: Mapping[str, Resources], total: Resource
 
 
 def trimmed(wanted: int, grant: int, held: Mapping[str, Resources], total: Resources) -> str:
-    """What somebody is told whose cluster gets fewer workers than asked for."""
+    """Return the message for a user whose cluster gets fewer workers than the user requested."""
     return (
         f"The cluster gets {grant} of the {wanted} workers that you asked for. {holdings(held, total)}"
         " The others start by themselves as soon as you free room for them."

@@ -1,1 +1,1 @@
-"""What the processes of both gateways share: requests, metrics, scheduler reports, termination, TLS."""
+"""Do what both gateways' processes have in common: start clusters, serve metrics, receive scheduler reports."""

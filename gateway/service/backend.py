@@ -1,4 +1,4 @@
-"""What both gateways do with a request before they make a cluster of it."""
+"""Handle requests for clusters alike on both gateways: check them, start clusters, explain failed and trimmed ones."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -22,22 +22,31 @@ from gateway.service import metrics, middleware, scheduler_reports
 from gateway.service.termination import StartFailure
 from gateway.site import AccountSource, Backend, Site
 
-WISHES = {"scale": "count", "adapt": "maximum"}
-"""Last part of an API path -> the number of workers in its request."""
+WORKERS_FIELDS = {"scale": "count", "adapt": "maximum"}
+"""Last part of an API path -> field of the request's body with the number of requested workers."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A user's request, found good by all that can be told without starting anything."""
+    """A user's request that has passed all checks that start nothing."""
 
     request: ClusterRequest
     options: dict[str, Any]
-    """What the gateway remembers of the options: no value of ``env``."""
+    """The options that the gateway stores, without ``env``."""
     config: ClusterConfig
 
 
+@dataclass(frozen=True)
+class Created:
+    """A cluster that the back end has created and has yet to verify."""
+
+    name: str
+    handle: Any
+    """The back end's own object, which its other steps of the start take."""
+
+
 class FailedCluster(Cluster):  # type: ignore[misc] # upstream has no types
-    """A cluster that did not start: tells why to the client that waits for it.
+    """A cluster whose start failed. Its answer to the client that waits for it gives the reason.
 
     Upstream's client says "see logs for more information" of a failed cluster (dask/dask-gateway#142).
     """
@@ -47,12 +56,12 @@ class FailedCluster(Cluster):  # type: ignore[misc] # upstream has no types
         self.reason = reason
 
     def to_dict(self, full: bool = True) -> dict[str, Any]:  # noqa: ARG002 - upstream's signature
-        """Raises the answer with the reason; upstream calls it after it has seen whose cluster this is."""
+        """Raise the answer with the reason. Upstream calls this method after it has checked the cluster's owner."""
         raise web.HTTPConflict(reason=self.reason)
 
 
 class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no types
-    """The part of a back end that is the same on both gateways."""
+    """The part of a back end that both gateways share. A subclass lists it before upstream's back end."""
 
     kind: Backend
     site = Instance(Site)
@@ -62,39 +71,39 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         return settings.current_site()
 
     async def setup(self, app: web.Application) -> None:
-        """Start to answer requests."""
+        """Add routes and middlewares, then set upstream up."""
         self.setup_requests(app)
         await super().setup(app)
 
     def setup_requests(self, app: web.Application) -> None:
-        """Take reports of schedulers; have requests measured, and explained where upstream's routes fail at them.
+        """Add the route for scheduler reports, and the middlewares that measure and explain requests.
 
-        For back ends that can't use upstream's setup.
+        A back end that can't use upstream's ``setup`` calls this method itself.
         """
         app.middlewares.extend([middleware.measure, middleware.explain, self._warn_if_trimmed])
         scheduler_reports.take_clients(app, self.note_client)
 
     @web.middleware
     async def _warn_if_trimmed(self, request: web.Request, handler: middleware.Handler) -> web.StreamResponse:
-        """Add to the answer to a wish for workers why not all of them come now.
+        """Tell the client that scales a cluster why the gateway starts fewer workers now than requested.
 
-        Upstream's routes know bounds of one cluster only, and cut the wish down to them (dask/dask-gateway#313).
+        Upstream's routes know only the bounds of one cluster, and trim the request to them (dask/dask-gateway#313).
         """
         response = await handler(request)
-        wanted = WISHES.get(request.path.rpartition("/")[2])
-        if wanted is None or request.method != "POST" or response.status != web.HTTPOk.status_code:
+        field = WORKERS_FIELDS.get(request.path.rpartition("/")[2])
+        if field is None or request.method != "POST" or response.status != web.HTTPOk.status_code:
             return response
-        count = (await request.json()).get(wanted)
+        count = (await request.json()).get(field)
         name = request.match_info.get("cluster_name", "")
         advice = self.advice_of_scaling(name, count) if isinstance(count, int) else None
         return response if advice is None else web.json_response({"ok": False, "msg": advice})
 
     @abstractmethod
     def _held_of_total(self, username: str) -> tuple[dict[str, Resources], Resources] | None:
-        """What the user's clusters hold, and what they may hold together; None where the site bounds no user."""
+        """Return what each of the user's clusters holds, and the user total; None where the site sets no total."""
 
     def _check_room(self, user: FacilityUser, prepared: Prepared) -> None:
-        """Raises :class:`Refusal` for a user whose total does not even leave room for a scheduler."""
+        """Check that the user total has room for the scheduler. Raises :class:`Refusal`, and counts it, otherwise."""
         found = self._held_of_total(user.name)
         if found is None:
             return
@@ -106,18 +115,21 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
 
     @abstractmethod
     def advice_of_scaling(self, cluster_name: str, wanted: int) -> str | None:
-        """What the user is told who wishes for so many workers of a cluster and does not get them all now."""
+        """Return the warning for a user who requests this number of workers; None when the gateway starts them all."""
 
     @abstractmethod
     async def note_client(self, name: str) -> None:
-        """Note that a client is connected to a cluster."""
+        """Record that a client is connected to a cluster."""
 
     @abstractmethod
     def reason_of(self, name: str) -> str | None:
-        """Why a cluster did not start, when that is known."""
+        """Return why a cluster did not start; None while the gateway does not know."""
 
     async def get_cluster(self, cluster_name: str, wait: bool = False) -> Cluster | None:
-        """The cluster of that name, if there is one; with ``wait``, when it has started, failed or 20 s have passed."""
+        """Return the cluster of that name, or None.
+
+        With ``wait``, return when it has started or failed, or after 20 s.
+        """
         cluster = await super().get_cluster(cluster_name, wait=wait)
         if wait and cluster is not None and cluster.status is ClusterStatus.FAILED:
             reason = self.reason_of(cluster_name)
@@ -126,10 +138,42 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
 
     @abstractmethod
     def cluster_config(self, request: ClusterRequest) -> dict[str, Any]:
-        """The traits of the back end's cluster configuration: complete, and shared with no other request."""
+        """Return all traits of the back end's cluster configuration. No other request shares the dictionary."""
+
+    async def start_cluster(self, user: FacilityUser, cluster_options: Any) -> str:
+        """Create a cluster, and return its name when its environment has passed the checks.
+
+        Raises :class:`gateway.errors.Refusal`. After any error, the back end ends the cluster and deletes all of it.
+        """
+        prepared = await self.prepare(user, cluster_options)
+        self._check_room(user, prepared)
+        created = await self._create_cluster(user, prepared)
+        try:
+            await self._verify_cluster(created, prepared.request)
+        except BaseException as error:
+            shown = await self._abandon_cluster(created, error)
+            if shown is error:
+                raise
+            raise shown from error
+        return created.name
+
+    @abstractmethod
+    async def _create_cluster(self, user: FacilityUser, prepared: Prepared) -> Created:
+        """Create the cluster's record, and start its scheduler. After an error, leave nothing of it."""
+
+    @abstractmethod
+    async def _verify_cluster(self, created: Created, request: ClusterRequest) -> None:
+        """Return when the environment has passed the checks, which run as the user. Raises an error otherwise."""
+
+    @abstractmethod
+    async def _abandon_cluster(self, created: Created, error: BaseException) -> BaseException:
+        """End a cluster that was not verified because of an error, and delete all of it.
+
+        Return the error that the user may see.
+        """
 
     async def prepare(self, user: FacilityUser, cluster_options: Any) -> Prepared:
-        """Check what a user asks for. Raises :class:`gateway.errors.Refusal`; leaves nothing behind."""
+        """Check a user's request for a cluster, and start nothing. Raises :class:`gateway.errors.Refusal`."""
         given = options.cluster_options(self.site, self.kind).parse_options(cluster_options)
         account = await self.account_of(user, given["env"])
         request = options.request_of(given, user.name, user.user_class.name, account, self.site, self.kind)
@@ -140,8 +184,12 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         )
 
     async def account_of(self, user: FacilityUser, env: dict[str, object]) -> Account:
-        """The account under which the user's cluster runs. Raises :class:`gateway.errors.Refusal`."""
-        assert user.account is not None, "the back end has to know accounts of the pool"
+        """Return the account under which the user's cluster runs.
+
+        A back end that serves users of the pool overrides this method. Raises :class:`gateway.errors.Refusal` when
+        ``env`` claims another account.
+        """
+        assert user.account is not None, "this back end serves no users of the pool"
         if user.user_class.account is AccountSource.HUB:
             accounts.check_claim(env, user.account, user.user_class.label)
         return user.account

@@ -1,4 +1,4 @@
-"""What happens to each request beside upstream's routes: it is measured, and explained where they would fail at it."""
+"""Measure HTTP requests, and answer malformed ones with a clear 4xx instead of upstream's 500."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -9,24 +9,24 @@ from aiohttp.http_exceptions import BadHttpMessage
 from gateway.errors import Refusal
 from gateway.service.metrics import REQUESTS
 
-NO_JSON = (
-    ValueError,  # no JSON, or no text
+NOT_JSON = (
+    ValueError,  # not JSON, or not text
     RecursionError,  # nested too deep
-    LookupError,  # a charset that nobody knows
+    LookupError,  # an unknown charset
     ClientPayloadError,
-    BadHttpMessage,  # compressed otherwise than it says
+    BadHttpMessage,  # not compressed as its Content-Encoding says
     web.HTTPBadRequest,
 )
-"""What reading a body as JSON raises."""
+"""Errors that aiohttp raises when it reads a body as JSON."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @web.middleware
 async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Observe how long the answer takes: by the route's pattern, since paths name clusters."""
+    """Observe the request's duration under the pattern of its route, because a path names a cluster."""
     resource = request.match_info.route.resource
-    # What fits no route has any method that somebody makes up.
+    # Requests without a route share one series: a client can make up any number of methods and paths.
     method, route = (request.method, resource.canonical) if resource is not None else ("any", "none")
     started, status = time.perf_counter(), 500
     try:
@@ -44,16 +44,16 @@ async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer 401, or 422 with the reason, where dask-gateway-server 2026.3.0 answers 500 or 413 (not reported).
 
-    In the form that the stock client raises as a message.
+    The answer has the form from which the stock client takes the message of its exception.
     """
     authorization = request.headers.get("Authorization")
     if authorization is not None and " " not in authorization:
-        return _refused(401, "The Authorization header has no credentials.")
+        return _refused(401, "The Authorization header has no credentials: send a JupyterHub token.")
     try:
         if request.can_read_body and not isinstance(await request.json(), dict):
             return _refused(422, "The request must be a JSON object.")
-    except NO_JSON:
-        return _refused(422, "The request is no JSON.")
+    except NOT_JSON:
+        return _refused(422, "The request is not JSON: send a JSON object.")
     except web.HTTPRequestEntityTooLarge:
         return _refused(422, "The request is too large: leave out of env what workers don't need.")
     try:

@@ -1,4 +1,4 @@
-"""What gateways do with the reports of schedulers (:mod:`gateway.as_user.preload`)."""
+"""Receive the reports that schedulers send (:mod:`gateway.as_user.preload`), on both gateways."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -8,13 +8,13 @@ from dask_gateway_server.routes import api_handler
 from gateway.as_user import preload
 
 CLIENTS = "/api/v1/clusters/{cluster_name}/clients"
-"""That a client is connected."""
+"""Path of the report that a client is connected."""
 START = "/api/v1/clusters/{cluster_name}/start"
-"""That the scheduler listens."""
+"""Path of the report that the scheduler listens."""
 
 
 def take_clients(app: web.Application, noted: Callable[[str], Awaitable[None]]) -> None:
-    """Take reports that a client is connected, which a scheduler makes with its cluster's token.
+    """Add the route for reports that a client is connected. A scheduler authenticates with its cluster's token.
 
     ``noted`` gets the cluster's name.
     """
@@ -26,10 +26,11 @@ def take_clients(app: web.Application, noted: Callable[[str], Awaitable[None]]) 
 
 
 def take_starts(app: web.Application, noted: Callable[[str, str | None], Awaitable[None]]) -> None:
-    """Take reports that a scheduler listens; ``noted`` gets the cluster's name and the scheduler's IP address.
+    """Add the route for reports that a scheduler listens.
 
-    None instead of the address when the report comes from another one than it says: somebody translates addresses on
-    the way, or the scheduler is not what it says.
+    ``noted`` gets the cluster's name and the scheduler's IP address. The address is None when it differs from the
+    source address of the request: the network translates addresses, or the scheduler reports an address that is not
+    its own.
     """
 
     async def take(request: web.Request) -> None:
@@ -48,6 +49,9 @@ def _add_route(app: web.Application, path: str, take: Callable[[web.Request], Aw
 
 
 def with_preload(command: Sequence[str], path: str) -> list[str]:
-    """A scheduler's command that loads a file too, before upstream's own module: the options of that follow it."""
+    """Return the scheduler's command with one more ``--preload``, for the file at the path.
+
+    It stands before upstream's own preload module, because the options of that module follow its name.
+    """
     first = list(command).index("--preload")
     return [*command[:first], "--preload", path, *command[first:]]

@@ -1,11 +1,11 @@
-"""How clusters end, on both gateways: the causes that metrics count, and the bounds of time. Pure."""
+"""Define the causes for which clusters end on both gateways, and apply lifetime and client-gone timeout. Pure."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class EndCause(StrEnum):
-    """Why a cluster is over that did not fail to start."""
+    """The cause for which a cluster ends after it was started or while it starts, without a failed start."""
 
     USER = "user"
     LIFETIME = "lifetime"
@@ -14,24 +14,24 @@ class EndCause(StrEnum):
 
 
 class StartFailure(StrEnum):
-    """Why a cluster never ran."""
+    """The cause for which the start of a cluster failed."""
 
     TOTAL = "total"
-    """The user's total leaves no room for its scheduler."""
+    """The user total leaves no room for its scheduler."""
     PREFLIGHT = "preflight"
-    """Its environment or its storage was found wanting."""
+    """The preflight refused its environment or its storage."""
     UNSCHEDULABLE = "unschedulable"
-    """No node takes its scheduler."""
+    """Kubernetes can't place its scheduler on a node."""
     QUEUE = "queue"
-    """Its scheduler's job still waits in SLURM's queue."""
+    """Its scheduler's job still waits in SLURM's queue at the start timeout."""
     IMAGE = "image"
     MOUNT = "mount"
     LAUNCHER = "launcher"
-    """The submission host could not act as its user."""
+    """The launcher on the submission host failed to act as its user."""
     JOB_ENDED = "job-ended"
     """Its scheduler's job or pod ended before it was ready."""
     NO_ANSWER = "no-answer"
-    """Its scheduler runs and does not answer."""
+    """Its scheduler runs, but did not report before the start timeout."""
     OTHER = "other"
 
 
@@ -40,22 +40,25 @@ Cause = EndCause | StartFailure
 
 @dataclass(frozen=True)
 class Termination:
-    """That a cluster has to end, or has ended by itself."""
+    """The decision to end a cluster, or the fact that it has ended by itself."""
 
     cause: Cause
     reason: str
-    """For its user: one line."""
+    """The text for its user: one line."""
 
     @property
     def failed(self) -> bool:
-        """Whether something went wrong."""
+        """Return whether the cause is a failure."""
         return self.cause is EndCause.FAILED or isinstance(self.cause, StartFailure)
 
 
 def due(
     age_seconds: float, lifetime_seconds: int, alone_seconds: float, client_gone_seconds: int
 ) -> Termination | None:
-    """The end of a cluster of this age, to which for so long no client was connected; None when it has time left."""
+    """Return the termination of a cluster past its lifetime or its client-gone timeout, or None before both.
+
+    ``alone_seconds`` is the time since a client was last connected.
+    """
     if age_seconds >= lifetime_seconds:
         return Termination(EndCause.LIFETIME, f"The cluster has reached its lifetime of {_duration(lifetime_seconds)}.")
     if alone_seconds >= client_gone_seconds:

@@ -1,4 +1,4 @@
-"""The key pair with which the parts of a cluster know each other."""
+"""Key pairs for TLS between a cluster's client, scheduler and workers, and for the Kubernetes gateway's own proxy."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,17 +8,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 INTERNAL = "dask-internal"
-"""The name by which dask-gateway's clients and workers check the scheduler's certificate."""
+"""The name that dask-gateway's clients and workers expect in the scheduler's certificate."""
 VALID = timedelta(days=365)
 EARLIER = timedelta(hours=1)
-"""How much the clocks of a cluster's machines may differ."""
+"""How far the validity begins before now: the clocks of a cluster's machines may differ by this much."""
 
 
 def new_keypair(cluster: str) -> tuple[bytes, bytes]:
-    """A self-signed certificate for a cluster, and its key, both as PEM.
+    """Return a self-signed certificate for a cluster and its private key, both in PEM.
 
-    Like ``dask_gateway_server.tls.new_keypair``, of an elliptic curve: upstream's RSA key costs 10 to 100 ms of the
-    event loop for each cluster (not reported upstream).
+    Replaces ``dask_gateway_server.tls.new_keypair``. The key is of an elliptic curve, because the generation of
+    upstream's RSA key blocks the event loop for 10 to 100 ms per cluster (not reported upstream).
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, INTERNAL)])

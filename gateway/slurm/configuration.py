@@ -83,8 +83,8 @@ def plan_of(site: Site, request: ClusterRequest) -> Plan:
         name=request.environment.name,
         visible=[mount.volume.path for mount in mounts],
         markers=[],
-        workers=storage.WORKERS[Backend.SLURM],
-        advice=storage.elsewhere(site, Backend.SLURM, request.user_class),
+        workers=site.slurm.workers_label,
+        advice=storage.relocation_advice(site, Backend.SLURM, request.user_class),
         # The jobs of a cluster get the path in the cluster's folder.
         variables=VARIABLES,
         scratch=SCRATCH.format(uid=request.account.uid),

@@ -14,7 +14,7 @@ from gateway.identity.authenticator import FacilityUser
 from gateway.request import environment_variables
 from gateway.request.options import ClusterRequest
 from gateway.service import metrics, scheduler_reports
-from gateway.service.backend import FacilityBackend
+from gateway.service.backend import Created, FacilityBackend, Prepared
 from gateway.service.termination import Cause, StartFailure
 from gateway.slurm import cluster_folder, launcher_client, records, submission
 from gateway.slurm.import_checks import ImportChecks
@@ -52,28 +52,29 @@ class StartBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore[misc] #
             self._cluster_created.clear()
             await self._cluster_created.wait()
 
-    async def start_cluster(self, user: FacilityUser, cluster_options: Any) -> str:
-        """Create a cluster and return its name when its environment has passed the checks, which run as the user.
-
-        The slowest check imports Dask. It runs while the scheduler's job already starts, and once for each state of an
-        environment: the scheduler's job checks it again. Raises :class:`gateway.errors.Refusal`; a refused cluster
-        leaves neither folder nor record.
-        """
-        prepared = await self.prepare(user, cluster_options)
-        self._check_room(user, prepared)
+    async def _create_cluster(self, user: FacilityUser, prepared: Prepared) -> Created:
+        """Create the record and the cluster's folder, and submit the scheduler's job."""
         cluster = self.db.create_cluster(user.name, prepared.options, prepared.config.to_dict())
         self._cluster_created.set()
         state = await self._prepare_folder(cluster, prepared.request)
         self.log.info("Created cluster %s for user %s", cluster.name, user.name)
         self.queue.put(cluster)
-        try:
-            environment = _environment(prepared.request, state)
-            await self._imports.passed(environment, lambda: self._check_imports(cluster))
-        except BaseException as error:
-            self.causes[cluster.name] = failure_of_error(error)
-            await self._discard(cluster)
-            raise self._explained(cluster, error) from error
-        return str(cluster.name)
+        return Created(str(cluster.name), (cluster, state))
+
+    async def _verify_cluster(self, created: Created, request: ClusterRequest) -> None:
+        """Import Dask as the user, while the scheduler's job starts.
+
+        This check takes longest, so the gateway makes it once for each state of an environment; the job repeats it.
+        """
+        cluster, state = created.handle
+        await self._imports.passed(_environment(request, state), lambda: self._check_imports(cluster))
+
+    async def _abandon_cluster(self, created: Created, error: BaseException) -> BaseException:
+        """End the cluster's job, and delete its folder, logs and record."""
+        cluster, _ = created.handle
+        self.causes[cluster.name] = failure_of_error(error)
+        await self._discard(cluster)
+        return self._explained(cluster, error)
 
     async def _prepare_folder(self, cluster: Cluster, request: ClusterRequest) -> Sequence[int]:
         """Have the launcher check the environment, make the cluster's folder and submit the scheduler's job.

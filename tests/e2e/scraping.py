@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway import settings
 from gateway.kubernetes import names
-from gateway.service import metrics
 from gateway.site import Backend
 from testbed import submission
 from tests.e2e.fetching import fetch_in_container, fetch_in_pod
@@ -18,7 +18,7 @@ from tests.e2e.machines import RELEASE, SETTINGS, kubectl
 
 def of_pods() -> dict[str, str]:
     """Return pod -> metrics, of the API servers and the controller."""
-    address = f"http://127.0.0.1:{names.METRICS_PORT}{metrics.PATH}"
+    address = f"http://127.0.0.1:{names.METRICS_PORT}{settings.METRICS_PATH}"
     selector = f"app.kubernetes.io/instance={RELEASE},{names.COMPONENT_LABEL} in (api,controller)"
     found = kubectl("get", "pods", "--selector", selector, "--field-selector", "status.phase=Running", "-o", "name")
     return {pod: _good(*fetch_in_pod(pod, address)) for pod in found.split()}
@@ -26,7 +26,7 @@ def of_pods() -> dict[str, str]:
 
 def of_submission_host() -> dict[str, str]:
     """Return the submission host's container -> metrics of the SLURM gateway's server."""
-    address = f"http://127.0.0.1:{SETTINGS.slurm.metrics_port}{metrics.PATH}"
+    address = f"http://127.0.0.1:{SETTINGS.slurm.metrics_port}{settings.METRICS_PATH}"
     python = f"{SETTINGS.slurm.install_directory}/bin/python"
     return {submission.CONTAINER: _good(*fetch_in_container(submission.CONTAINER, python, address))}
 

@@ -115,9 +115,9 @@ def test_another_name_in_headers_and_bodies_is_ignored(bob: Notebook, victim: Vi
 REFUSALS = {
     "ali": "no account named 'ali'",
     "a-cern-b": "no account named 'a-cern-b'",
-    "al*e": "no user name",
-    "alice)(uid=*": "no user name",
-    "paf0001": "account of the pool",
+    "al*e": "is not a user name",
+    "alice)(uid=*": "is not a user name",
+    "paf0001": "name of a pool account",
     "jovyan": "no account named 'jovyan'",
     "mallory": "no account named 'mallory'",
 }

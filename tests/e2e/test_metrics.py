@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.service import metrics
+from gateway import settings
 from gateway.site import Backend
 from testbed import process
 from testbed.waiting import until
@@ -68,11 +68,11 @@ def test_requests_are_counted_by_route(backend: Backend) -> None:
 
 
 def test_users_do_not_reach_metrics_through_the_gateway(backend: Backend) -> None:
-    assert fetch(f"{SETTINGS.gateway(backend).address}{metrics.PATH}")[0] == 404
+    assert fetch(f"{SETTINGS.gateway(backend).address}{settings.METRICS_PATH}")[0] == 404
 
 
 @on_slurm
 def test_the_submission_host_serves_metrics_on_its_loopback_address_only(backend: Backend) -> None:
     host, port = SETTINGS.slurm.submission_address, SETTINGS.slurm.metrics_port
     with pytest.raises(process.CommandError, match="Connection refused"):
-        fetch(f"http://{host}:{port}{metrics.PATH}")
+        fetch(f"http://{host}:{port}{settings.METRICS_PATH}")

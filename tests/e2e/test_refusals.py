@@ -129,9 +129,9 @@ def at_once() -> Cases:
     yield BOTH, {"conda_env": notebooks.CONDA_ENVIRONMENT, "pixi_project": PROJECT}, "conda_env can't be used together"
     yield BOTH, {"conda_env": notebooks.CONDA_ENVIRONMENT, "pixi_env": "my-env"}, "conda_env can't be used together"
     yield BOTH, {"pixi_env": "my-env"}, "pixi_env='my-env' needs pixi_project"
-    yield [Backend.SLURM], {}, "No environment given; use pixi_project=|conda_env="
-    yield BOTH, {"pixi_project": PROJECT, "pixi_env": "../../evil"}, "is no name of a pixi environment"
-    yield BOTH, {"pixi_project": "projects/analysis"}, "is no absolute path"
+    yield [Backend.SLURM], {}, "No environment given: use pixi_project=|conda_env="
+    yield BOTH, {"pixi_project": PROJECT, "pixi_env": "../../evil"}, "is not a name of a Pixi environment"
+    yield BOTH, {"pixi_project": "projects/analysis"}, "is not an absolute path"
     yield BOTH, {"pixi_project": "/home/alice/project"}, "not on storage that|/depot/cms"
     yield BOTH, {"pixi_project": "/depot/cms/../../etc"}, "not on storage that"
     yield [Backend.SLURM], {"pixi_project": "/work/projects/analysis"}, SLURM_SEES_NO_WORK

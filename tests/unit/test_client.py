@@ -1,4 +1,4 @@
-"""The client's configuration, as dask-gateway's own client reads it."""
+"""Test the rendered configuration with dask-gateway's own client."""
 
 from pathlib import Path
 

@@ -1,23 +1,28 @@
-"""Each weakness of the former deployment in identity, options and environments has a test that names it."""
+"""Test that each weakness of the former deployment in identity, options and environments has a test with its number.
+
+The test checks the markers only. The reviewer judges whether a marked test shows that its weakness is impossible.
+"""
 
 import ast
-from pathlib import Path
+import functools
 
-TESTS = Path(__file__).resolve().parents[1]
+from tests.unit import sources
+
 WEAKNESSES = {*range(1, 16), *range(21, 36)}
 NOT_TESTABLE: dict[int, str] = {}
-"""By number: why no test can show that a weakness is impossible."""
+"""Number of a weakness -> why no test can show that it is impossible."""
 
 
-def marked(source):
-    """The numbers of all weakness markers in a file's text."""
-    for node in ast.walk(ast.parse(source)):
+def marked(tree):
+    """Yield the numbers in all weakness markers of a file's syntax tree."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.weakness":
             yield from (ast.literal_eval(argument) for argument in node.args)
 
 
+@functools.cache
 def all_marked():
-    return {number for path in TESTS.rglob("*.py") for number in marked(path.read_text())}
+    return {number for path in sources.files(sources.ROOT, "tests") for number in marked(sources.tree(path))}
 
 
 def test_markers_are_seen_wherever_they_stand():
@@ -31,7 +36,7 @@ class TestB:
     @pytest.mark.parametrize("x", [pytest.param(1, marks=pytest.mark.weakness(4))])
     def test_b(self, x): pass  # weakness 5
 """
-    assert sorted(marked(source)) == [1, 2, 3, 4]
+    assert sorted(marked(ast.parse(source))) == [1, 2, 3, 4]
 
 
 def test_every_weakness_has_a_test_that_names_it():

@@ -30,7 +30,7 @@ from gateway.kubernetes.informers import cluster_informer
 from gateway.request import quota
 from gateway.request.options import ClusterRequest
 from gateway.service import scheduler_reports
-from gateway.service.backend import FacilityBackend
+from gateway.service.backend import Created, FacilityBackend, Prepared
 from gateway.site import AccountSource, Backend
 
 CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -167,14 +167,8 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
             return await super().account_of(user, env)
         return await pool.claimed_account(env, user.user_class.label, self.site.identity, self.directory)
 
-    async def start_cluster(self, user: FacilityUser, cluster_options: Any) -> str:
-        """Create a cluster; return its name once the scheduler pod's preflight has passed.
-
-        It waits for the preflight no longer than :data:`PREFLIGHT_SECONDS`. Raises :class:`Refusal`, and leaves no
-        object behind then.
-        """
-        prepared = await self.prepare(user, cluster_options)
-        self._check_room(user, prepared)
+    async def _create_cluster(self, user: FacilityUser, prepared: Prepared) -> Created:
+        """Create the DaskCluster. For a user of the pool, record the user as holder of the account before."""
         if user.user_class.account is AccountSource.POOL:
             await self.holders.hold(prepared.request.account.uid, user.name)
         cluster = await self.custom_client.create_namespaced_custom_object(
@@ -186,13 +180,17 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         )
         name = str(self.get_cluster_name(cluster))
         self.log.info("Created cluster %s for user %s", name, user.name)
-        try:
-            await self._store_variables(cluster, prepared.request)
-            await self._await_preflight(name)
-        except BaseException:
-            await self._delete(name)
-            raise
-        return name
+        return Created(name, cluster)
+
+    async def _verify_cluster(self, created: Created, request: ClusterRequest) -> None:
+        """Store the variables, for which the scheduler's pod waits, and wait until the pod's preflight has passed."""
+        await self._store_variables(created.handle, request)
+        await self._await_preflight(created.name)
+
+    async def _abandon_cluster(self, created: Created, error: BaseException) -> BaseException:
+        """Delete the DaskCluster, and with it all objects that it owns."""
+        await self._delete(created.name)
+        return error
 
     def advice_of_scaling(self, cluster_name: str, wanted: int) -> str | None:
         """Return a warning for the user if the total has no room for so many workers of a cluster, else None.

@@ -1,119 +1,80 @@
-"""Accounts: what the directory and JupyterHub tell, how long it counts, and who gets an account of the pool."""
+"""Test a user's class, the account from the directory or the hub, and the check of a claimed account."""
 
 import pytest
 
 from gateway.errors import Refusal
-from gateway.identity import accounts, pool
+from gateway.identity import accounts
 from gateway.identity.accounts import Account, AccountUnknown
-from gateway.identity.directory import CachedDirectory, DirectoryUnavailable
 from gateway.site import Hub, Pool
-
-ENV = {"NB_UID": "30002", "NB_GID": "30000", "SECRET": "f3b1c0ffee"}
-ERIN = Account("paf1002", 30002, 30000, ())
+from tests.unit.identity.samples import ENV, ERIN
 
 
-class Recorder:
-    """A directory that counts, or does not answer."""
-
-    def __init__(self, pool_account=ERIN):
-        self.asked, self.up, self._pool_account = [], True, pool_account
-
-    async def account(self, name):
-        return self._answer(name)
-
-    async def pool_account(self, uid):
-        self._answer(uid)
-        return self._pool_account
-
-    def _answer(self, key):
-        self.asked.append(key)
-        if not self.up:
-            raise DirectoryUnavailable("no answer")
-        return Account(str(key), 20000 + len(self.asked), 20000, ())
+@pytest.mark.weakness(4)
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("alice", "purdue"),
+        ("dave-cern", "cern"),
+        ("erin-fnal", "fnal"),
+        ("a-cern-b", "purdue"),
+        ("x-fnal-cern", "cern"),
+        ("cern", "purdue"),
+    ],
+)
+def test_the_exact_suffix_gives_the_class(testbed_site, name, wanted):
+    assert accounts.classify(name, testbed_site.identity.classes).name == wanted
 
 
-@pytest.fixture
-def recorder():
-    return Recorder()
+@pytest.mark.weakness(9)
+@pytest.mark.parametrize("name", ["", "-cern", "Alice", "al ice", "a/b", "../x", "service:hub", "a*", "a" * 64, "a\n"])
+def test_what_is_no_user_name_is_refused(testbed_site, name):
+    with pytest.raises(Refusal):
+        accounts.classify(name, testbed_site.identity.classes)
 
 
-@pytest.fixture
-def now():
-    """The time, to be changed."""
-    return [0.0]
+def test_a_name_that_no_class_fits_is_refused(testbed_site):
+    external = [user_class for user_class in testbed_site.identity.classes if user_class.suffix]
+    with pytest.raises(Refusal, match="does not belong to a user class"):
+        accounts.classify("alice", external)
 
 
-@pytest.fixture
-def remembered(recorder, testbed_site, now):
-    settings = testbed_site.identity.directory.model_copy(update={"cache_seconds": 60, "outage_seconds": 3600})
-    return CachedDirectory(recorder, settings, clock=lambda: now[0])
+def entry(name, uid="20001", gid="20000"):
+    return {"uid": [name], "uidNumber": uid, "gidNumber": gid}
 
 
-@pytest.mark.weakness(6)
-async def test_accounts_are_remembered_for_a_bounded_time(remembered, recorder, now):
-    first = await remembered.account("alice")
-    now[0] = 59.9
-    assert await remembered.account("alice") is first
-    now[0] = 60.0
-    assert await remembered.account("alice") != first
-    assert recorder.asked == ["alice", "alice"]
+@pytest.mark.weakness(11)
+def test_the_account_has_all_groups():
+    account = accounts.account_from_entries(
+        "alice", [entry("alice")], [{"gidNumber": 21001}, {"gidNumber": "20000"}, {"gidNumber": 20500}]
+    )
+    assert account == Account("alice", 20001, 20000, (20500, 21001))
 
 
-@pytest.mark.weakness(6)
-async def test_older_accounts_count_for_a_bounded_time_while_the_directory_is_down(remembered, recorder, now):
-    first = await remembered.account("alice")
-    recorder.up = False
-    now[0] = 3599.9
-    assert await remembered.account("alice") is first
-    now[0] = 3600.0
-    with pytest.raises(DirectoryUnavailable):
-        await remembered.account("alice")
+@pytest.mark.weakness(5)
+@pytest.mark.parametrize(
+    "people",
+    [[], [entry("alicia")], [entry("ALICE")], [entry("alice"), entry("alice", "20009")]],
+    ids=["none", "prefix", "other case", "two"],
+)
+def test_exactly_one_entry_must_fit(people):
+    with pytest.raises(AccountUnknown):
+        accounts.account_from_entries("alice", people, [])
 
 
-async def test_an_outage_makes_no_account_younger(remembered, recorder, now):
-    await remembered.account("alice")
-    recorder.up = False
-    for now[0] in (100.0, 3000.0):
-        await remembered.account("alice")
-    now[0] = 3600.0
-    with pytest.raises(DirectoryUnavailable):
-        await remembered.account("alice")
+@pytest.mark.weakness(3)
+@pytest.mark.parametrize(
+    ("uid", "gid"),
+    [(0, 20000), (999, 20000), (20001, 0), (20001, 999), (-1, 20000), (2**32 - 1, 20000), (20001, 2**32 - 1)],
+)
+def test_system_accounts_are_refused(testbed_site, uid, gid):
+    with pytest.raises(Refusal, match="system account"):
+        accounts.checked(Account("x", uid, gid, ()), testbed_site.identity)
 
 
-async def test_others_are_told_that_the_directory_is_down(remembered, recorder):
-    await remembered.account("alice")
-    recorder.up = False
-    with pytest.raises(DirectoryUnavailable):
-        await remembered.account("bob")
-
-
-async def test_who_is_unknown_is_asked_for_again(remembered, recorder, monkeypatch):
-    async def unknown(name):
-        recorder.asked.append(name)
-        raise AccountUnknown("nobody")
-
-    await remembered.account("alice")
-    monkeypatch.setattr(recorder, "account", unknown)
-    remembered._known.clear()
-    for _ in range(2):
-        with pytest.raises(AccountUnknown):
-            await remembered.account("alice")
-    assert recorder.asked == ["alice"] * 3
-
-
-async def test_accounts_of_the_pool_are_remembered_apart_from_names(remembered, recorder):
-    for _ in range(2):
-        assert await remembered.pool_account(30002) == ERIN
-    await remembered.account("30002")
-    assert recorder.asked == [30002, "30002"]
-
-
-async def test_the_memory_forgets_who_stays_away(remembered, now):
-    for number in range(100):
-        await remembered.account(f"user{number}")
-    now[0] = 3600.0
-    await remembered.account("alice")
-    assert list(remembered._known) == ["alice"]
+@pytest.mark.parametrize("state", [None, {}, {"uid": 30001}, {"uid": "30001", "gid": 30000}, {"uid": True, "gid": 1}])
+def test_an_incomplete_auth_state_gives_no_account(testbed_site, state):
+    with pytest.raises(AccountUnknown):
+        accounts.account_from_auth_state("dave-cern", state, testbed_site.identity.hub)
 
 
 HUB = Hub(api_url="http://hub/hub/api", service_name="dask-gateway", groups_key="gids")
@@ -141,13 +102,13 @@ def test_groups_of_the_system_are_left_out(testbed_site):
 POOL = Pool(account_pattern="paf[0-9]{4}", claimed_pattern="paf1[0-9]{3}")
 
 
-def entry(*names):
+def pool_entry(*names):
     return {"uid": list(names), "uidNumber": 30002, "gidNumber": 30000}
 
 
 @pytest.mark.weakness(14)
 def test_the_pools_account_is_the_one_entry_with_that_uid():
-    assert accounts.pool_name(30002, [entry("paf1002")], POOL) == "paf1002"
+    assert accounts.pool_name(30002, [pool_entry("paf1002")], POOL) == "paf1002"
 
 
 @pytest.mark.weakness(14)
@@ -155,18 +116,18 @@ def test_the_pools_account_is_the_one_entry_with_that_uid():
     "people",
     [
         [],
-        [entry("paf1002"), entry("paf1003")],
-        [entry("paf1002", "alias")],
-        [entry("alice")],
-        [entry("paf0001")],
-        [entry("paf1002x")],
-        [entry("xpaf1002")],
-        [entry("paf1002\n")],
+        [pool_entry("paf1002"), pool_entry("paf1003")],
+        [pool_entry("paf1002", "alias")],
+        [pool_entry("alice")],
+        [pool_entry("paf0001")],
+        [pool_entry("paf1002x")],
+        [pool_entry("xpaf1002")],
+        [pool_entry("paf1002\n")],
     ],
     ids=["none", "two entries", "two names", "a person's", "the hub's", "suffix", "prefix", "line end"],
 )
 def test_other_accounts_are_not_lent(people):
-    with pytest.raises(AccountUnknown, match="No account of the facility's pool has the uid 30002"):
+    with pytest.raises(AccountUnknown, match="The uid 30002 is not that of a pool account"):
         accounts.pool_name(30002, people, POOL)
 
 
@@ -207,60 +168,3 @@ def test_a_claim_must_be_the_account(name, value):
     accounts.check_claim(ENV, ERIN, "CERN")
     with pytest.raises(Refusal, match=rf"env\['{name}'\] is not 3000\d, which your account has"):
         accounts.check_claim({**ENV, name: value}, ERIN, "CERN")
-
-
-@pytest.mark.weakness(3, 14)
-async def test_a_claimed_account_has_the_claimed_group(recorder, testbed_site):
-    assert await pool.claimed_account(ENV, "FNAL", testbed_site.identity, recorder) == ERIN
-    with pytest.raises(Refusal, match=r"env\['NB_GID'\] is not the group of that account"):
-        await pool.claimed_account({**ENV, "NB_GID": "20000"}, "FNAL", testbed_site.identity, recorder)
-
-
-@pytest.mark.weakness(3)
-@pytest.mark.parametrize("account", [Account("paf1999", 0, 30000, ()), Account("paf1999", 30002, 4, ())])
-async def test_a_claimed_account_is_none_of_the_systems(testbed_site, account):
-    env = {"NB_UID": "30002", "NB_GID": "30000"}
-    with pytest.raises(Refusal, match="system account"):
-        await pool.claimed_account(env, "FNAL", testbed_site.identity, Recorder(account))
-
-
-async def test_a_claimed_account_has_no_groups_of_the_system(testbed_site):
-    recorder = Recorder(Account("paf1002", 30002, 30000, (4, 31001)))
-    account = await pool.claimed_account(ENV, "FNAL", testbed_site.identity, recorder)
-    assert account.groups == (31001,)
-
-
-@pytest.mark.weakness(14)
-def test_an_account_is_new_once():
-    assert pool.is_new(30002, "erin-fnal", {30001: "dave-fnal"})
-    assert not pool.is_new(30002, "erin-fnal", {30001: "dave-fnal", 30002: "erin-fnal"})
-
-
-@pytest.mark.weakness(14)
-def test_an_account_of_somebody_else_is_refused():
-    with pytest.raises(Refusal, match="uid 30002 is held by another user"):
-        pool.is_new(30002, "erin-fnal", {30002: "frank-fnal"})
-
-
-@pytest.mark.weakness(14)
-def test_a_second_account_is_refused():
-    with pytest.raises(Refusal, match="You hold another account of the pool than the one with the uid 30002"):
-        pool.is_new(30002, "erin-fnal", {30003: "erin-fnal"})
-
-
-def test_holding_another_does_not_give_somebody_elses():
-    with pytest.raises(Refusal, match="held by another user"):
-        pool.is_new(30002, "erin-fnal", {30002: "frank-fnal", 30003: "erin-fnal"})
-
-
-@pytest.mark.weakness(33)
-@pytest.mark.parametrize("wrong", [{"NB_UID": "f3b1c0ffee"}, {"NB_GID": "f3b1c0ffee"}, {"NB_GID": "20000"}])
-async def test_no_refusal_holds_a_value(recorder, testbed_site, wrong):
-    env = {**ENV, **wrong}
-    with pytest.raises(Refusal) as caught:
-        await pool.claimed_account(env, "FNAL", testbed_site.identity, recorder)
-    said = [str(caught.value)]
-    with pytest.raises(Refusal) as caught:
-        accounts.check_claim(env, ERIN, "CERN")
-    said.append(str(caught.value))
-    assert not [text for text in said for value in (*wrong.values(), ENV["SECRET"]) if value in text]

@@ -1,4 +1,4 @@
-"""Whom the gateways serve: users of JupyterHub's tokens, each with the account that the site's sources tell."""
+"""Test which JupyterHub users the gateways serve, and which account each user has."""
 
 import base64
 import pathlib
@@ -27,7 +27,7 @@ AUTH_STATES = {
 
 
 class People:
-    """A directory with alice, the pool's accounts and an account that nobody should have."""
+    """A directory with alice, two pool accounts and a system account."""
 
     async def account(self, name):
         known = {"alice": 20001, "paf0001": 30001, "paf1002": 30002, "daemon": 2}
@@ -37,13 +37,13 @@ class People:
 
     async def pool_account(self, uid):
         if uid != 30002:
-            raise AccountUnknown(f"No account of the facility's pool has the uid {uid}.")
+            raise AccountUnknown(f"The uid {uid} is not that of a pool account.")
         return Account("paf1002", 30002, 30000, ())
 
 
 @pytest.fixture
 async def hub():
-    """A JupyterHub at which every name is its own token, that of ``x`` without the gateways' scope."""
+    """A JupyterHub whose tokens equal the users' names. The token of ``x`` lacks the gateways' scope."""
 
     async def user(request):
         name = request.headers["Authorization"].removeprefix("token ")
@@ -163,7 +163,7 @@ def test_no_name_and_no_number_is_special():
 @pytest.mark.weakness(14)
 @pytest.mark.parametrize("name", ["paf0001", "paf1002", "paf9999"])
 async def test_nobody_is_an_account_of_the_pool_by_name(authenticator, name):
-    assert "is the name of an account of the pool, which nobody is by name" in await refusal_of(authenticator, name)
+    assert "is the name of a pool account, not of a user" in await refusal_of(authenticator, name)
 
 
 @pytest.mark.weakness(3)
@@ -179,7 +179,7 @@ async def test_a_system_account_of_the_hub_is_nobodys(authenticator):
 
 @kubernetes
 @pytest.mark.parametrize(
-    ("name", "words"), [("new-cern", "keeps no account"), ("down-cern", "does not tell the account")]
+    ("name", "words"), [("new-cern", "stores no account"), ("down-cern", "can't give the account")]
 )
 async def test_without_an_account_of_the_hub_there_is_none(authenticator, name, words):
     assert words in await refusal_of(authenticator, name)
@@ -188,7 +188,7 @@ async def test_without_an_account_of_the_hub_there_is_none(authenticator, name, 
 @pytest.mark.weakness(9)
 @pytest.mark.parametrize("name", ["al*e", "alice)(uid=*", "service:alice", "ali ce", "$(id)", "a;id", "Alice"])
 async def test_names_with_a_meaning_elsewhere_are_refused(authenticator, name):
-    assert "is no user name of this facility" in await refusal_of(authenticator, name)
+    assert "is not a user name of this facility" in await refusal_of(authenticator, name)
 
 
 async def test_a_hub_that_is_down_is_no_wrong_token(authenticator):

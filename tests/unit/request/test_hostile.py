@@ -1,4 +1,4 @@
-"""Whatever a user sends: it is refused by a :class:`Refusal` that gives nothing away, or it is what it seems to be."""
+"""Test with generated input that a request is refused without a secret in the text, or accepted as it stands."""
 
 import math
 import os
@@ -18,7 +18,7 @@ from gateway.request import environment_variables, environments, options, storag
 from gateway.site import Backend
 
 EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "100"))
-"""For each test here; ``make test`` tries some thousands."""
+"""Number of examples for each test here; ``make test`` runs some thousands."""
 many = settings(max_examples=EXAMPLES)
 
 HOSTILE = "aA0 \t\n\r\0'\"`$(){}[];&|<>*?!\\#%~=,:@+-_./\u202e\u200b\uff11éß☃\x7f\x1b"
@@ -27,11 +27,11 @@ surrogates = st.text(st.one_of(st.sampled_from(HOSTILE), st.characters(categorie
 text = st.one_of(hostile, surrogates)
 backends = st.sampled_from(Backend)
 MEANINGFUL = set(" \t\n\r\0'\"`$(){}[];&|<>*?!\\#%:")
-"""Characters that shells, sbatch, PATH or Kubernetes give a meaning."""
+"""Characters that have a meaning to shells, sbatch, PATH or Kubernetes."""
 
 
 def said(refusal: Refusal) -> str:
-    """The text, which must fit into an HTTP reason."""
+    """Return the text of a refusal, and check that it fits into an HTTP reason."""
     message = str(refusal)
     assert message
     assert message.encode()
@@ -166,7 +166,7 @@ def test_whatever_is_asked_for_is_refused_or_an_option(testbed_site, request):
 
 
 MARK = "\u2622"
-"""In every value, and in no name and no message."""
+"""A character that stands in every value, and in no name, so that no message may hold it."""
 variable_names = st.one_of(
     st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,6}", fullmatch=True),
     st.sampled_from(

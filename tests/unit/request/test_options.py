@@ -1,4 +1,4 @@
-"""The guide's options: one handler for both gateways."""
+"""Test the user guide's options, which both gateways parse and check alike."""
 
 import math
 
@@ -98,10 +98,10 @@ def test_slurm_gives_whole_cores_only(testbed_site):
         ({"pixi_env": "my-env"}, "needs pixi_project"),
         pytest.param(
             {"pixi_project": PROJECT, "pixi_env": "../../evil"},
-            "no name of a pixi environment",
+            "not a name of a Pixi environment",
             marks=pytest.mark.weakness(28),
         ),
-        ({"pixi_project": "projects/analysis"}, "no absolute path"),
+        ({"pixi_project": "projects/analysis"}, "not an absolute path"),
         ({"pixi_project": "/home/alice/p"}, "/depot/cms"),
         pytest.param({"pixi_project": "/depot/cms/../../etc"}, "not on storage", marks=pytest.mark.weakness(28)),
         ({"pixi_project": "/depot/cmsx/p"}, "not on storage"),
@@ -134,7 +134,7 @@ def test_options_are_a_mapping(testbed_site):
 
 def test_without_an_environment_of_the_site_one_must_be_named(testbed_site):
     text = refusal(testbed_site, Backend.SLURM)
-    assert "No environment given; use pixi_project='/path/to/pixi/project'" in text
+    assert "No environment given: use pixi_project='/path/to/pixi/project'" in text
     assert "or conda_env='/path/to/conda/environment'" in text
 
 
@@ -215,7 +215,7 @@ def test_too_much_is_refused(testbed_site):
 
 @given(st.text(max_size=40))
 def test_no_path_leaves_the_storage_of_the_table(testbed_site, text):
-    """Whatever a user writes, an accepted path lies in a volume that workers see and holds nothing a shell reads."""
+    """An accepted path lies in a volume that workers see, and has no character with a meaning to a shell."""
     for option in ("pixi_project", "conda_env"):
         for path in (text, f"/depot/cms/{text}"):
             try:

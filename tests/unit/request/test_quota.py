@@ -1,4 +1,4 @@
-"""A user's total: arithmetic, fairness, messages."""
+"""Test the user total: arithmetic, fairness between clusters, messages."""
 
 import pytest
 from hypothesis import given
@@ -9,8 +9,8 @@ from gateway.request.quota import Claim, Resources
 from gateway.site import GIB
 
 TOTAL = Resources.of(400, 800 * GIB)
-amounts = st.builds(Resources, st.integers(1, 64_000), st.integers(1, 256 * GIB))
-claims = st.lists(st.tuples(amounts, amounts, st.integers(0, 50)), max_size=8).map(
+resources = st.builds(Resources, st.integers(1, 64_000), st.integers(1, 256 * GIB))
+claims = st.lists(st.tuples(resources, resources, st.integers(0, 50)), max_size=8).map(
     lambda found: [Claim(f"c{index}", *values) for index, values in enumerate(found)]
 )
 
@@ -23,7 +23,7 @@ def test_the_guides_total_is_exact(geddes_site):
     assert not total.covers(tenths + Resources.of(0.001, 0))
 
 
-@given(claims=claims, room=amounts)
+@given(claims=claims, room=resources)
 def test_grants_fit_and_none_is_left_that_would(claims, room):
     grants = quota.granted(room, TOTAL, claims)
     left = room - quota.sum_of(claim.worker * grants[claim.cluster] for claim in claims)

@@ -1,4 +1,4 @@
-"""Requests that upstream's routes would fail at are answered in the form that the stock client understands."""
+"""Test that malformed requests get a clear 4xx, in the form that the stock client raises as a message."""
 
 import json
 
@@ -29,12 +29,12 @@ async def answer(client, **arguments):
 @pytest.mark.parametrize("header", ["jupyterhub", "Basic", "jupyterhub ", "alice"])
 async def test_a_header_without_credentials_is_a_client_without_token(client, header):
     status, said = await answer(client, headers={"Authorization": header}, json={})
-    assert (status, said) == (401, {"error": "The Authorization header has no credentials."})
+    assert (status, said) == (401, {"error": "The Authorization header has no credentials: send a JupyterHub token."})
 
 
 @pytest.mark.parametrize("body", [b"{", b"cluster_options", b"\xff", b"{'a': 1}", b" ", b"9" * 5000])
 async def test_what_is_no_json_is_refused(client, body):
-    assert await answer(client, data=body) == (422, {"error": "The request is no JSON."})
+    assert await answer(client, data=body) == (422, {"error": "The request is not JSON: send a JSON object."})
 
 
 @pytest.mark.parametrize("body", ["[]", '["cluster_options"]', "null", '"text"', "5", "true"])

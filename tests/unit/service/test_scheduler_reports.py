@@ -1,4 +1,4 @@
-"""What the gateways take from schedulers, through upstream's check of a cluster's token."""
+"""Test which reports of schedulers the gateways accept; upstream's own check of the cluster's token runs first."""
 
 from types import SimpleNamespace
 

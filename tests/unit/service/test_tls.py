@@ -1,4 +1,4 @@
-"""The key pair of a cluster: a real handshake, as its client makes it."""
+"""Test the key pair of a cluster with a real TLS handshake, made as dask-gateway's client makes it."""
 
 import ssl
 
@@ -10,7 +10,7 @@ from gateway.service import tls
 
 
 def handshake(server, client, name):
-    """Both sides of a connection in memory; returns the client's."""
+    """Run both sides of a TLS connection in memory, and return the client's side."""
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     asking = client.wrap_bio(to_client, to_server, server_hostname=name)
     answering = server.wrap_bio(to_server, to_client, server_side=True)

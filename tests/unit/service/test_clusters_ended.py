@@ -1,39 +1,27 @@
-"""What Prometheus reads: each end of a cluster once, by its cause; a blocked event loop; requests by route."""
+"""Test that metrics count each end of a cluster once, by its cause."""
 
 import asyncio
 import base64
 import collections
 import contextlib
 import dataclasses
-import socket
-import time
-import urllib.error
-import urllib.request
 from types import SimpleNamespace
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 from dask_gateway_server.backends.db_base import DataManager, JobStatus
 from dask_gateway_server.models import User
-from dask_gateway_server.routes import default_routes
 from kubernetes_asyncio.client.rest import ApiException
-from prometheus_client import REGISTRY
 
 from gateway.errors import Refusal
 from gateway.identity.accounts import Account, classify
 from gateway.identity.authenticator import FacilityUser
-from gateway.kubernetes.__main__ import Api, Controller
 from gateway.kubernetes.api.backend import FacilityKubeBackend
 from gateway.kubernetes.api.configuration import api_config
-from gateway.kubernetes.controller.configuration import controller_config
 from gateway.request.quota import Resources
-from gateway.service import metrics, middleware
-from gateway.service.metrics import Measured
+from gateway.service import metrics
 from gateway.service.termination import EndCause, StartFailure
 from gateway.site import GIB, Backend
 from gateway.slurm import launcher_client, queries
-from gateway.slurm.__main__ import SlurmGateway
 from gateway.slurm.backend import FacilitySlurmBackend
 from gateway.slurm.cluster_configuration import FacilitySlurmClusterConfig
 from gateway.slurm.configuration import cluster_config, server_config
@@ -44,7 +32,7 @@ from tests.unit.kubernetes.world import World, sized, stamp
 
 
 def ends():
-    """(series, back end, cause) -> how many."""
+    """Return (series, back end, cause) -> count."""
     return collections.Counter(
         {
             (sample.name, sample.labels["backend"], sample.labels["cause"]): int(sample.value)
@@ -58,7 +46,7 @@ def ends():
 
 @contextlib.contextmanager
 def counted(backend, *causes):
-    """Exactly these ends are counted meanwhile, each once."""
+    """Check that the block counts exactly these causes, each once."""
     before = ends()
     yield
     names = {StartFailure: "dask_gateway_start_failures_total", EndCause: "dask_gateway_clusters_ended_total"}
@@ -79,14 +67,14 @@ class TestKubernetes:
         return World(testbed_site)
 
     async def late(self, world):
-        """A cluster that did not start in time."""
+        """Return a cluster past its start timeout."""
         cluster = world.cluster("c1", phase="Pending")
         await world.step(cluster)
         cluster["metadata"]["creationTimestamp"] = stamp(121)
         return cluster
 
     async def ended(self, world, name="c1"):
-        """Let the controller end a cluster, and look at it again before it has news of that."""
+        """Let the controller end a cluster, and reconcile it again before the informer sees that."""
         for _ in range(2):
             await world.controller.reconcile_cluster(f"cms.{name}")
         return world.kubernetes.statuses[name]
@@ -183,7 +171,7 @@ class TestKubernetes:
 class TestSlurm:
     @pytest.fixture
     def backend(self, testbed_site, monkeypatch):
-        """Without SLURM: what its jobs do is up to the test."""
+        """Return a back end without SLURM; the test says what its jobs do."""
         config = server_config(testbed_site)
         config.FacilitySlurmBackend.db_encrypt_keys = [base64.b64encode(bytes(32)).decode()]
         made = FacilitySlurmBackend(config=config, site=testbed_site)
@@ -262,7 +250,7 @@ class TestSlurm:
         ending = []
 
         def put(cluster):
-            # The loop that upstream has for it.
+            # Stands in for upstream's reconcile loop.
             if cluster.target is JobStatus.FAILED:
                 ending.append(asyncio.ensure_future(backend.reconcile_cluster(cluster)))
                 backend.queue.put = lambda cluster: cluster.shutdown.set()
@@ -302,142 +290,3 @@ class TestSlurm:
             for _ in range(2):
                 await backend._check_timeouts()
                 await self.closing(backend)
-
-
-def lag(part):
-    return REGISTRY.get_sample_value(f"dask_gateway_event_loop_lag_seconds_{part}")
-
-
-def block(seconds):
-    time.sleep(seconds)
-
-
-async def _blocking(seconds):
-    await asyncio.sleep(0)
-    block(seconds)
-    await asyncio.sleep(0)
-
-
-async def _idle():
-    await asyncio.sleep(0.5)
-
-
-def lag_of(main):
-    before = lag("sum")
-    with asyncio.Runner(loop_factory=metrics.MeasuredLoops().new_event_loop) as runner:
-        runner.run(main)
-    return lag("sum") - before
-
-
-def test_a_blocked_loop_is_seen():
-    assert 0.3 <= lag_of(_blocking(0.3)) < 0.6
-
-
-def test_an_idle_loop_is_not_late():
-    assert lag_of(_idle()) < 0.3
-
-
-def requests_seen():
-    """(method, route, status) -> how many."""
-    return collections.Counter(
-        {
-            tuple(sample.labels[label] for label in ("method", "route", "status")): int(sample.value)
-            for family in metrics.REQUESTS.collect()
-            for sample in family.samples
-            if sample.name.endswith("_count")
-        }
-    )
-
-
-@pytest.fixture
-async def client():
-    async def answer(request):
-        match request.match_info["cluster_name"]:
-            case "fails":
-                raise ValueError
-            case "refused":
-                raise web.HTTPForbidden
-        return web.Response()
-
-    app = web.Application(middlewares=[middleware.measure])
-    app.router.add_get("/api/v1/clusters/{cluster_name}", answer)
-    async with TestClient(TestServer(app)) as made:
-        yield made
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "seen"),
-    [
-        ("GET", "/api/v1/clusters/cms.c1", ("GET", "/api/v1/clusters/{cluster_name}", "2xx")),
-        ("GET", "/api/v1/clusters/refused", ("GET", "/api/v1/clusters/{cluster_name}", "4xx")),
-        ("GET", "/api/v1/clusters/fails", ("GET", "/api/v1/clusters/{cluster_name}", "5xx")),
-        ("GET", "/alice", ("any", "none", "4xx")),
-        ("PROPFIND", "/api/v1/clusters/cms.c1", ("any", "none", "4xx")),
-    ],
-)
-async def test_requests_are_seen_by_route_and_never_by_name(client, method, path, seen):
-    before = requests_seen()
-    await client.request(method, path)
-    assert dict(requests_seen() - before) == {seen: 1}
-
-
-@pytest.fixture
-def api_app(testbed_site):
-    app = web.Application()
-    app.add_routes(default_routes)
-    FacilityKubeBackend(config=api_config(testbed_site), site=testbed_site).setup_requests(app)
-    return app
-
-
-async def test_the_apis_own_address_has_no_metrics_and_its_requests_are_seen(api_app):
-    before = requests_seen()
-    async with TestClient(TestServer(api_app)) as client:
-        assert (await client.get("/metrics")).status == 404
-        assert (await client.get("/api/version")).status == 500, "no gateway belongs to it"
-    assert dict(requests_seen() - before) == {("any", "none", "4xx"): 1, ("GET", "/api/version", "5xx"): 1}
-
-
-def test_processes_serve_metrics_where_the_site_says(testbed_site):
-    configurations = {Api: api_config, Controller: controller_config, SlurmGateway: server_config}
-    addresses = {kind: kind(config=make(testbed_site)).metrics_address for kind, make in configurations.items()}
-    assert addresses == {Api: ":9464", Controller: ":9464", SlurmGateway: "127.0.0.1:8089"}
-    assert {kind.kind for kind in (Api, Controller)} == {Backend.KUBERNETES}
-    assert SlurmGateway.kind is Backend.SLURM
-
-
-def read(port):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{metrics.PATH}", timeout=10) as answer:
-        return answer.read().decode()
-
-
-class Upstream:
-    async def setup(self):
-        self.runs = True
-
-    async def cleanup(self):
-        self.runs = False
-
-
-class Process(Measured, Upstream):
-    kind = Backend.KUBERNETES
-
-
-async def test_metrics_are_served_while_the_process_runs_even_when_its_loop_is_blocked():
-    process = Process(metrics_address="127.0.0.1:0")
-    await process.setup()
-    address, port = process._metrics_server.server_address
-    assert process.runs
-    assert address == "127.0.0.1"
-    assert 'dask_gateway_start_failures_total{backend="kubernetes",cause="image"}' in read(port)
-    await process.cleanup()
-    assert not process.runs
-    with pytest.raises(urllib.error.URLError):
-        read(port)
-
-
-async def test_a_taken_port_is_an_error_and_what_never_began_can_end():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        process = Process(metrics_address=f"127.0.0.1:{taken.getsockname()[1]}")
-        with pytest.raises(OSError, match="in use"):
-            await process.setup()
-    await process.cleanup()
