@@ -10,8 +10,9 @@ from typing import Any
 
 import ansible_runner
 
-from testbed import process
-from testbed.paths import ROOT, STATE
+from release import process
+from release.paths import ROOT
+from testbed.paths import STATE
 
 PROJECT = ROOT / "ansible"
 PLAYBOOK = PROJECT / "hammer.yml"

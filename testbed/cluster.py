@@ -11,7 +11,9 @@ from pathlib import Path
 import yaml
 
 from gateway import site
-from testbed import content, docker, process, processors
+from release import content, process
+from release.image import image_id
+from testbed import docker, processors
 from testbed.images.kubernetes import COREDNS_TAG, ETCD_TAG
 from testbed.images.kubernetes import NODE as NODE_IMAGE
 from testbed.images.table import TRAEFIK
@@ -179,7 +181,7 @@ def ensure_images(references: Iterable[str]) -> None:
     """Have these images of the engine on the node, under the same names; only what is missing is copied."""
     present = docker.execute(NODE, ["ctr", "--namespace", "k8s.io", "images", "list"])
     for reference in references:
-        identifier = docker.image_id(reference)
+        identifier = image_id(reference)
         if identifier is None:
             raise ClusterError(f"the node needs the image {reference}, which is not built")
         if has_image(present, reference, identifier):

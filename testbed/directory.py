@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from gateway import site
-from testbed import certificates, content, docker, people, process, waiting
+from release import content, process
+from testbed import certificates, docker, people, waiting
 from testbed.certificates import certificate_authority
 from testbed.images.table import DIRECTORY
 from testbed.paths import SITE, STATE

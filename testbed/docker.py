@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from testbed import content, process
-from testbed.paths import PROJECT
+from release import content, process
+from release.image import image_id
+from release.paths import PROJECT
 
 LABEL = f"{PROJECT}=testbed"
 """On everything that ``make testbed-down`` removes."""
@@ -46,14 +47,6 @@ class Container:
         parts += [f"{source}:{target}" for source, target in self.mounts.items()]
         parts += [f"{name}={value}" for name, value in self.environment.items()]
         return content.digest(*(f"{part}\0" for part in parts))
-
-
-def image_id(reference: str) -> str | None:
-    """The id of an image that the engine has, or None."""
-    try:
-        return process.capture(["docker", "image", "inspect", "--format", "{{.Id}}", reference]).strip()
-    except process.CommandError:
-        return None
 
 
 def ensure_network() -> None:

@@ -3,7 +3,8 @@
 import shutil
 from collections.abc import Callable
 
-from testbed import cluster, docker, fake_nodes, process
+from release import process
+from testbed import cluster, docker, fake_nodes
 from testbed.paths import STATE
 from testbed.toolchain import docker_engine
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from testbed.paths import ROOT
+from release.paths import ROOT
 
 GUIDE = ROOT / "docs" / "user-guide.md"
 SNIPPET = re.compile(r"^<!-- snippet: (?P<name>[a-z-]+) -->\n```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -9,7 +9,8 @@ import requests
 
 from gateway import site
 from gateway.identity import accounts
-from testbed import content, docker, people, process, secret_files
+from release import content, process
+from testbed import docker, people, secret_files
 from testbed.images.table import HUB
 from testbed.paths import SECRETS, SITE, STATE
 

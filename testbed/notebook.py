@@ -8,7 +8,8 @@ from typing import IO
 
 from gateway import client, site
 from gateway.site import Access
-from testbed import content, docker, hub, people, storage
+from release import content
+from testbed import docker, hub, people, storage
 from testbed.images.table import NOTEBOOK
 from testbed.paths import SITE, STATE
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+from release.image import Image
 from testbed import cluster, directory, docker, fake_nodes, hub, notebook, slurm, stack, storage, submission
-from testbed.images import Image, table
+from testbed.images import table
 from testbed.images.base import BASE
 from testbed.images.kubernetes import NODE
 from testbed.steps import Step
@@ -12,7 +13,7 @@ from testbed.toolchain.programs import KWOK_BUILD
 
 
 def _image(image: Image, *needs: str) -> Step:
-    base = f"image-{image.base.name}" if image.base else "docker"
+    base = f"image-{BASE.name}" if image.base else "docker"
     return Step(f"image-{image.name}", image.ensure, (base, *needs))
 
 

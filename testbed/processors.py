@@ -9,7 +9,7 @@ scheduled by the kernel, which shares the true processors.
 import os
 from pathlib import Path
 
-from testbed import content
+from release import content
 
 COUNT = 64
 SYSFS = "/sys/devices/system"

@@ -9,10 +9,12 @@ import jinja2
 
 from gateway.request import storage as storage_table
 from gateway.site import Backend, Site, load
-from testbed import content, docker, people, process, secret_files, storage, waiting
+from release import content, process
+from release.paths import ROOT
+from testbed import docker, people, secret_files, storage, waiting
 from testbed.certificates import certificate_authority
 from testbed.images.table import SLURM
-from testbed.paths import ROOT, SITE, STATE
+from testbed.paths import SITE, STATE
 
 ACCOUNTING = "slurmdbd"
 CONTROLLER = "slurmctld"

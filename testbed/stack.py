@@ -13,9 +13,11 @@ import requests
 import yaml
 
 from gateway import site
-from testbed import certificates, cluster, content, process, secret_files, waiting
+from release import content, process
+from release.paths import PROJECT, ROOT
+from testbed import certificates, cluster, secret_files, waiting
 from testbed.images.table import ENVIRONMENT, SERVER, TRAEFIK
-from testbed.paths import KUBECONFIG, PROJECT, ROOT, SITE
+from testbed.paths import KUBECONFIG, SITE
 from testbed.toolchain import pulumi
 
 STACK = "testbed"

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gateway import site
-from testbed import cluster, directory, hub, notebook, people, process, slurm, submission
+from release import process
+from testbed import cluster, directory, hub, notebook, people, slurm, submission
 from testbed.paths import LOGS, SITE
 from testbed.toolchain import docker_engine
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import process
+from release import process
 from testbed.paths import LOGS
 
 REPORT_SECONDS = 60

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from gateway import site
-from testbed import content, people, process, wheels
+from release import content, process, wheels
+from testbed import people
 from testbed.images.base import BASE
 from testbed.paths import SITE, STORAGE
 

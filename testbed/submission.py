@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.site import load
-from testbed import ansible, bundle, content, docker, process, secret_files, slurm, storage, waiting
+from release import bundle, content, process
+from release.paths import ROOT
+from testbed import ansible, docker, secret_files, slurm, storage, waiting
 from testbed.certificates import certificate_authority
 from testbed.images.table import SUBMISSION
-from testbed.paths import ROOT, SECRETS, SITE, STATE
+from testbed.paths import SECRETS, SITE, STATE
 
 CONTAINER = "af-submission"
 SERVICES = ("dask-gateway.service", "dask-gateway-proxy.service")

@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Sequence
 
-from testbed import process
+from release import process
 from testbed.bench import commands, figures, gateways, sides
 from testbed.paths import STATE
 

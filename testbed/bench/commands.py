@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from testbed import down, process
-from testbed.paths import PROJECT, ROOT
+from release import process
+from release.paths import PROJECT, ROOT
+from testbed import down
 from testbed.toolchain import docker_engine
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from gateway.request.environments import DEFAULT_PIXI_ENVIRONMENT, Environment
 from gateway.site import Backend, load
-from testbed import process, submission
+from release import process
+from testbed import submission
 from testbed.bench import crowd, ended_clusters, floor, processor_time, quota_cost, sides, squeue
 from testbed.bench.figures import Goal, Result, Statistic
 from testbed.bench.sides import OURS, STOCK, Client, Side

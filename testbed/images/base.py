@@ -6,8 +6,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import content, process
-from testbed.images import Image
+from release import content, process
+from release.image import Image
 
 SUITE = "bookworm"
 PACKAGES = ("ca-certificates", "iproute2", "procps", "python3", "python3-venv", "tini")

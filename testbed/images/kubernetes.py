@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from testbed import content, process
-from testbed.images import Image
+from release import content, process
+from release.image import Image
 from testbed.images.base import BASE
 from testbed.toolchain import versions
 from testbed.toolchain.programs import COREDNS_BUILD, KUBERNETES_BUILD

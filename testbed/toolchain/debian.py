@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from testbed import process
+from release import process
 from testbed.images.base import FALLBACK_MIRROR_FILE, SOURCES
 
 TRIXIE = "trixie"

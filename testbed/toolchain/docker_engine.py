@@ -10,7 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from testbed import pid_files, process
+from release import process
+from testbed import pid_files
 from testbed.paths import LOGS, STATE
 from testbed.toolchain import debian, versions
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from testbed import content, process
+from release import content, process
 from testbed.toolchain import debian, versions
 
 HERE = Path(__file__).resolve().parent

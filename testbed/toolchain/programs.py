@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import process
+from release import process
 from testbed.toolchain import versions
 from testbed.toolchain.go import GoBuild
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from testbed import content
+from release import content
 from testbed.paths import STATE
 from testbed.toolchain import versions
 from testbed.toolchain.programs import PULUMI, PULUMI_BUILD, PULUMI_KUBERNETES_BUILD, PULUMI_PYTHON_BUILD

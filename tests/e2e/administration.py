@@ -11,7 +11,8 @@ from pathlib import Path
 from gateway import site
 from gateway.kubernetes import names
 from gateway.site import Backend
-from testbed import cluster, directory, docker, notebook, people, process, slurm, storage
+from release import process
+from testbed import cluster, directory, docker, notebook, people, slurm, storage
 from testbed.paths import KUBECONFIG, SITE, STATE
 
 SETTINGS = site.load(SITE)

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 import pytest
 
 from gateway.site import Backend
-from testbed import directory, docker, process
+from release import process
+from testbed import directory, docker
 from testbed.waiting import until
 from tests.e2e import notebooks
 from tests.e2e.notebooks import CellError, Notebook, on_worker

@@ -10,8 +10,9 @@ import pytest
 
 from gateway.kubernetes import names
 from gateway.site import Backend
+from release import process
 from testbed import cluster as kind
-from testbed import docker, process, submission
+from testbed import docker, submission
 from testbed.slurm import NODES
 from testbed.waiting import until
 from tests.e2e import administration, notebooks

@@ -9,7 +9,8 @@ import pytest
 
 from gateway.kubernetes import names
 from gateway.site import Backend
-from testbed import cluster, docker, process, submission
+from release import process
+from testbed import cluster, docker, submission
 from testbed.waiting import until
 from tests.e2e import faults, notebooks
 from tests.e2e.administration import (

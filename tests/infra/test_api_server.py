@@ -6,13 +6,14 @@ import secrets
 import pytest
 from dask_gateway_server.backends.kubernetes.backend import KubeClusterConfig
 from dask_gateway_server.utils import FrozenAttrDict
-from gateway.kubernetes.controller.controller import FacilityKubeController
 
 from gateway.identity.accounts import Account
 from gateway.kubernetes.configuration import cluster_config, controller_config
+from gateway.kubernetes.controller.controller import FacilityKubeController
 from gateway.request.environments import Environment
 from gateway.request.options import ClusterRequest
-from testbed import cluster, process, stack
+from release import process
+from testbed import cluster, stack
 from tests.infra.recorder import render
 from tests.infra.stack_settings import settings_of
 

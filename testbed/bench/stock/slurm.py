@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gateway.site import Site, load
-from testbed import bundle, docker, people, process, slurm, submission, waiting
+from release import bundle, process
+from testbed import docker, people, slurm, submission, waiting
 from testbed.bench.sides import Side, stock
 from testbed.bench.stock import answers, configuration
 from testbed.paths import SITE

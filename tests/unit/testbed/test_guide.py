@@ -8,8 +8,8 @@ import pytest
 from gateway import site
 from gateway.request import environments, options
 from gateway.site import Access, Backend
+from release.paths import ROOT
 from testbed import guide
-from testbed.paths import ROOT
 
 GEDDES = site.load(ROOT / "sites" / "geddes.yaml")
 TESTBED = site.load(ROOT / "sites" / "testbed.yaml")

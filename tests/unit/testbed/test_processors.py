@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed import content, processors
+from release import content
+from testbed import processors
 
 
 def test_node_finds_that_many_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from testbed import plan, process, steps
+from release import process
+from testbed import plan, steps
 from testbed.steps import Step
 
 

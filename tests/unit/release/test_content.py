@@ -2,7 +2,7 @@
 
 import pytest
 
-from testbed import content
+from release import content
 
 
 def test_a_digest_sees_text_names_content_and_modes(tmp_path):
