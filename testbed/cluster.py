@@ -13,19 +13,18 @@ import yaml
 from gateway import site
 from release import content, process
 from release.image import image_id
-from testbed import docker, processors
+from testbed import docker, front, processors
 from testbed.images.kubernetes import COREDNS_TAG, ETCD_TAG
 from testbed.images.kubernetes import NODE as NODE_IMAGE
 from testbed.images.table import TRAEFIK
 from testbed.paths import KUBECONFIG, SITE, STATE, STORAGE
+from testbed.public_names import ADDRESS, public_names
 from testbed.toolchain.programs import COREDNS_BUILD, KIND, KUBECTL, KUBERNETES_BUILD
 from testbed.toolchain.pulumi import STACK_STATE
 
 NAME = "af-testbed"
 NODE = f"{NAME}-control-plane"
 KIND_NETWORK = "kind"
-ADDRESS = "172.30.0.10"
-"""The node's second leg, in the testbed's network: what the public names resolve to."""
 STORAGE_IN_NODE = "/srv/storage"
 RECORD = STATE / "cluster.json"
 """Which container was made from which configuration: kind can't label its node."""
@@ -148,20 +147,14 @@ def _create(text: str) -> None:
     KUBECONFIG.chmod(0o600)
 
 
-def public_names() -> list[str]:
-    """The names of both gateways as the user guide has them."""
-    described = site.load(SITE)
-    gateways = [described.gateway(backend) for backend in site.Backend]
-    return sorted({name for gateway in gateways for name in (gateway.host, gateway.proxy_host)})
-
-
 def _connect() -> None:
-    """Give the node its fixed address and the public names in the testbed's network."""
+    """Give the node the public names and their address in the testbed's network."""
     (details,) = json.loads(process.capture(["docker", "container", "inspect", NODE]))
     names = public_names()
     leg = details["NetworkSettings"]["Networks"].get(docker.NETWORK)
     if leg and leg["IPAddress"] == ADDRESS and set(names).issubset(leg["Aliases"] or ()):
         return
+    front.remove_front()
     if leg:
         process.run(["docker", "network", "disconnect", docker.NETWORK, NODE])
     aliases = [argument for name in names for argument in ("--alias", name)]

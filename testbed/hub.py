@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import requests
 
@@ -43,9 +44,14 @@ def token(name: str) -> str:
         raise NoTokenError(f"{name} has no JupyterHub token yet: run `make testbed` first") from error
 
 
+def password_file(name: str) -> Path:
+    """Return the file with a person's password for the log-in form."""
+    return SECRETS / "passwords" / name
+
+
 def password(name: str) -> str:
-    """What a person types into the log-in form."""
-    return (SECRETS / "passwords" / name).read_text()
+    """Return a person's password for the log-in form."""
+    return password_file(name).read_text()
 
 
 def ensure_hub() -> None:

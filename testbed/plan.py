@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from release.image import Image
-from testbed import cluster, directory, docker, fake_nodes, hub, notebook, slurm, stack, storage, submission
+from testbed import cluster, directory, docker, fake_nodes, front, hub, notebook, slurm, stack, storage, submission
 from testbed.images import table
 from testbed.images.base import BASE
 from testbed.images.kubernetes import NODE
@@ -40,11 +40,12 @@ STEPS: list[Step] = [
     _image(table.HUB),
     _step("hub", hub.ensure_hub, "network", "image-hub"),
     _step("submission", submission.ensure_submission, "slurm", "hub", "image-submission", "ssh"),
+    _image(table.TRAEFIK),
+    _step("front", front.ensure_front, "submission", "image-traefik"),
     _image(table.NOTEBOOK),
     _step("tokens", hub.ensure_tokens, "hub"),
     _step("notebook", notebook.ensure_notebook, "network", "storage", "directory", "image-notebook"),
     _image(table.SERVER),
-    _image(table.TRAEFIK),
     _step("pulumi-programs", pulumi.ensure, "kubernetes-programs"),
     _image(NODE, "kubernetes-programs"),
     _step("cluster", cluster.ensure_cluster, "network", "storage", "image-node"),
@@ -60,9 +61,9 @@ STEPS: list[Step] = [
 ]
 
 PARTS: dict[str, tuple[str, ...]] = {
-    "all": tuple(step.name for step in STEPS if step.name != "load-programs"),
+    "all": tuple(step.name for step in STEPS if step.name not in ("front", "load-programs")),
     "toolchain": ("docker", "kubernetes-programs", "pulumi-programs"),
-    "slurm": ("environments", "submission", "tokens", "notebook"),
+    "slurm": ("environments", "front", "tokens", "notebook"),
     "kubernetes": ("environments", "stack", "tokens", "notebook"),
     "load-programs": ("load-programs",),
 }

@@ -18,6 +18,7 @@ from release.paths import PROJECT, ROOT
 from testbed import certificates, cluster, secret_files, waiting
 from testbed.images.table import ENVIRONMENT, SERVER, TRAEFIK
 from testbed.paths import KUBECONFIG, SITE
+from testbed.public_names import ADDRESS
 from testbed.toolchain import pulumi
 
 STACK = "testbed"
@@ -140,7 +141,7 @@ def _answers() -> bool:
     """Whether a route answers through the ingress controller; its readiness alone would not say so."""
     gateway = site.load(SITE).kubernetes
     try:
-        response = requests.get(f"http://{cluster.ADDRESS}/api/version", headers={"Host": gateway.host}, timeout=5)
+        response = requests.get(f"http://{ADDRESS}/api/version", headers={"Host": gateway.host}, timeout=5)
     except requests.RequestException:
         return False
     return response.status_code == 200 and "version" in response.text

@@ -13,6 +13,7 @@ from testbed import cluster, waiting
 from testbed.bench.sides import Side, stock
 from testbed.bench.stock import answers, configuration
 from testbed.paths import SITE
+from testbed.public_names import ADDRESS
 
 NAMESPACE = "stock"
 PORT = 18000
@@ -38,7 +39,7 @@ def manifest(site: Site, images: Images, prefix: str) -> str:
         controller_configuration=json.dumps(configuration.kubernetes_controller(NAMESPACE)),
         server_image=images.server,
         traefik_image=images.traefik,
-        address=cluster.ADDRESS,
+        address=ADDRESS,
         port=PORT,
         ingress_class=site.kubernetes.ingress_class,
     )
@@ -48,7 +49,7 @@ def manifest(site: Site, images: Images, prefix: str) -> str:
 def up(prefix: str) -> Iterator[Side]:
     """Have it up while the context lasts."""
     site = load(SITE)
-    address = f"http://{cluster.ADDRESS}"
+    address = f"http://{ADDRESS}"
     _remove()
     try:
         cluster.kubectl("apply", "--filename=-", standard_input=manifest(site, deployed_images(), prefix))
@@ -59,7 +60,7 @@ def up(prefix: str) -> Iterator[Side]:
             lambda: all(answers(address) for _ in range(ANSWERS_IN_A_ROW)),
             seconds=SECONDS_TO_ANSWER,
         )
-        yield stock(address, f"{cluster.ADDRESS}:{PORT}")
+        yield stock(address, f"{ADDRESS}:{PORT}")
     finally:
         _remove()
 
