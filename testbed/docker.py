@@ -1,4 +1,4 @@
-"""The testbed's containers and network, over the docker command line."""
+"""The testbed's containers and network, by the docker command."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,13 @@ from release.image import image_id
 from release.paths import PROJECT
 
 LABEL = f"{PROJECT}=testbed"
-"""On everything that ``make testbed-down`` removes."""
+"""Label of everything that ``make testbed-down`` removes."""
 CONFIGURATION_LABEL = f"{PROJECT}.configuration"
 NETWORK = "af-testbed"
 SUBNET = "172.30.0.0/24"
 DYNAMIC_RANGE = "172.30.0.128/25"
-"""Addresses below are given by name in sites/testbed.yaml and in the containers' definitions."""
+"""Docker assigns addresses in this range. Addresses below it are fixed: in sites/testbed.yaml and in the modules of the
+containers."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,20 @@ class Container:
     """Fixed address in :data:`NETWORK`."""
     aliases: tuple[str, ...] = ()
     mounts: Mapping[Path, str] = field(default_factory=dict)
-    """Host path -> ``PATH[:ro][,rslave]`` in the container, as docker's ``--volume`` writes it."""
+    """Host path -> ``PATH[:ro][,rslave]`` in the container, in the syntax of docker's ``--volume``."""
     environment: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     """Further options of ``docker run``."""
     inputs: tuple[str, ...] = ()
-    """What else makes it another container when it changes, for example a digest of mounted configuration."""
+    """Further text whose change must replace the container, for example a digest of mounted configuration."""
 
     @property
     def hostname(self) -> str:
-        """The first alias, by which others know it; else the name."""
+        """The first alias, else the name."""
         return (*self.aliases, self.name)[0]
 
     def configuration(self, image_id: str) -> str:
-        """Digest of everything that the container was made from."""
+        """Return a digest of everything that the container is made from."""
         parts = [self.name, image_id, *self.command, self.address or "", *self.aliases, *self.options, *self.inputs]
         parts += [f"{source}:{target}" for source, target in self.mounts.items()]
         parts += [f"{name}={value}" for name, value in self.environment.items()]
@@ -50,7 +51,7 @@ class Container:
 
 
 def ensure_network() -> None:
-    """Make the testbed's network unless it is there."""
+    """Make the testbed's network unless it exists."""
     if process.succeeds(["docker", "network", "inspect", NETWORK]):
         return
     process.run(
@@ -59,9 +60,9 @@ def ensure_network() -> None:
 
 
 def ensure_container(container: Container) -> bool:
-    """Make the container run as defined; a stopped or differently configured one is replaced.
+    """Make the container run as defined; replace one that has stopped or is configured otherwise.
 
-    Returns whether it was (re)made.
+    Returns whether a container was made.
     """
     identifier = image_id(container.image)
     if identifier is None:
@@ -97,7 +98,7 @@ def _running_configuration(name: str) -> str | None:
 
 
 def is_running(name: str) -> bool:
-    """Whether a container of that name runs."""
+    """Return whether a container of that name runs."""
     return process.succeeds(["docker", "exec", name, "true"])
 
 

@@ -1,4 +1,4 @@
-"""Take the testbed down: no container, network, mount or process of it is left."""
+"""Take down the testbed: remove all its containers, networks, mounts and processes."""
 
 import shutil
 from collections.abc import Callable

@@ -33,6 +33,8 @@ def ensure_front() -> None:
         return
     gateway = site.load(SITE).slurm
     CONFIGURATION.write_text(yaml.safe_dump(routes(gateway)))
+    # Traefik runs as a user of its own.
+    CONFIGURATION.chmod(0o644)
     docker.ensure_container(
         docker.Container(
             name=NAME,

@@ -1,4 +1,4 @@
-"""The user guide as data: its snippets and tables, for the demo and for tests that hold it to its word."""
+"""The user guide as data: its snippets and tables, for the demo and for tests that check its promises."""
 
 import re
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ PIXI_PROJECT = "/path/to/pixi/project"
 CONDA_ENVIRONMENT = "/path/to/conda/environment"
 VOMS_PROXY = "/path-to-voms-proxy/"
 PATHS = (PIXI_PROJECT, CONDA_ENVIRONMENT, VOMS_PROXY)
-"""What a reader has to replace, and the only thing that is replaced when a snippet runs here."""
+"""Example paths that a reader has to replace. A snippet that runs here changes in nothing else."""
 
 
 def text() -> str:
-    """The whole guide."""
+    """Return the whole guide."""
     return GUIDE.read_text()
 
 
 def snippets() -> dict[str, str]:
-    """Name -> code, in the guide's order. Raises ``ValueError`` when a name stands twice."""
+    """Return name -> code, in the guide's order. Raises ``ValueError`` when a name stands twice."""
     found = [(match["name"], match["code"]) for match in SNIPPET.finditer(text())]
     names = [name for name, _ in found]
     for name in names:
@@ -30,7 +30,7 @@ def snippets() -> dict[str, str]:
 
 
 def snippet(name: str, paths: Mapping[str, str] | None = None) -> str:
-    """A snippet's code with its example paths replaced. Raises ``KeyError`` for an unknown name."""
+    """Return a snippet's code with its example paths replaced. Raises ``KeyError`` for an unknown name."""
     code = snippets()[name]
     for example, path in (paths or {}).items():
         code = code.replace(example, path)
@@ -38,7 +38,7 @@ def snippet(name: str, paths: Mapping[str, str] | None = None) -> str:
 
 
 def table(heading: str) -> list[list[str]]:
-    """Rows of cells, the header first, of the table whose header contains ``heading``.
+    """Return the rows of cells, header first, of the table whose header contains ``heading``.
 
     Raises ``LookupError`` unless there is exactly one.
     """

@@ -1,4 +1,4 @@
-"""The testbed's steps and what each needs."""
+"""The steps of the testbed, what each needs, and which of them ``make testbed`` and its relatives run."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ def _step(name: str, run: Callable[[], object], *needs: str) -> Step:
     return Step(name, run, needs)
 
 
-# In the order in which free hands take them: what the SLURM half needs comes first, the long Go builds run beside it.
+# Free workers take the steps in this order. The SLURM half's needs come first; the long Go builds run beside it.
 STEPS: list[Step] = [
     _step("docker", docker_engine.ensure),
     _step("kubernetes-programs", cluster.ensure_programs),
@@ -49,7 +49,7 @@ STEPS: list[Step] = [
     _step("pulumi-programs", pulumi.ensure, "kubernetes-programs"),
     _image(NODE, "kubernetes-programs"),
     _step("cluster", cluster.ensure_cluster, "network", "storage", "image-node"),
-    # An interrupted load test may have left the real node closed.
+    # An interrupted load test may have left the real node tainted.
     _step("no-fake-nodes", fake_nodes.remove_leftovers, "cluster"),
     _step("ingress", cluster.ensure_ingress, "no-fake-nodes", "image-traefik"),
     _step(
@@ -67,4 +67,4 @@ PARTS: dict[str, tuple[str, ...]] = {
     "kubernetes": ("environments", "stack", "tokens", "notebook"),
     "load-programs": ("load-programs",),
 }
-"""What ``make testbed`` and its relatives bring up."""
+"""What to bring up -> the steps that it consists of."""

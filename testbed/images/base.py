@@ -16,7 +16,7 @@ FALLBACK_MIRROR_FILE = Path("/etc/apt/sources.list")
 
 
 def mirror() -> str:
-    """Address of the Debian archive that this machine itself uses. Raises ``RuntimeError`` when none is found."""
+    """Return the address of this machine's Debian archive. Raises ``RuntimeError`` when none is configured."""
     for path, pattern in ((SOURCES, r"^URIs:\s*(\S+)"), (FALLBACK_MIRROR_FILE, r"^deb\s+(?:\[.*?\]\s+)?(\S+)")):
         found = re.search(pattern, path.read_text(), re.MULTILINE) if path.is_file() else None
         if found:
@@ -26,7 +26,7 @@ def mirror() -> str:
 
 @dataclass(frozen=True)
 class BaseImage(Image):
-    """An image imported from a debootstrap directory instead of built from a Dockerfile."""
+    """An image that is imported from a debootstrap directory, without a Dockerfile."""
 
     @property
     def digest(self) -> str:
