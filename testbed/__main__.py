@@ -66,7 +66,7 @@ def _up(part: str) -> int:
     except steps.StepError as failure:
         _print("")
         _print(steps.explain(failure))
-        _print("\nRun the same command again: it goes on from there. `make testbed-status` shows what is up.")
+        _print("\nRun the same command again: it goes on from there. `make testbed-status` shows which parts are up.")
         return 1
     if part not in ("toolchain", "load-programs"):
         _print("")

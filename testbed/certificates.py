@@ -52,7 +52,9 @@ def server_certificate(host: str) -> tuple[Path, Path]:
     if not certificate.is_file() or not _signed_by(certificate, authority):
         authority_key = load_pem_private_key(_key(AUTHORITY).read_bytes(), password=None)
         if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
-            raise TypeError(f"{_key(AUTHORITY)} is no elliptic curve key; remove {DIRECTORY} to make another authority")
+            raise TypeError(
+                f"{_key(AUTHORITY)} is not an elliptic curve key: remove {DIRECTORY} to make a new authority"
+            )
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(host, key, authority.subject, authority_key)
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)

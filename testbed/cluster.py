@@ -177,7 +177,9 @@ def ensure_images(references: Iterable[str]) -> None:
     for reference in references:
         identifier = image_id(reference)
         if identifier is None:
-            raise ClusterError(f"the node needs the image {reference}, which is not built")
+            raise ClusterError(
+                f"the node needs the image {reference}, which the Docker engine does not have: build it first"
+            )
         if has_image(present, reference, identifier):
             process.say(f"the node has {reference}")
         else:

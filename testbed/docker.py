@@ -66,7 +66,9 @@ def ensure_container(container: Container) -> bool:
     """
     identifier = image_id(container.image)
     if identifier is None:
-        raise RuntimeError(f"container {container.name} needs the image {container.image}, which is not built")
+        raise RuntimeError(
+            f"container {container.name} needs the image {container.image}, which the Docker engine does not have"
+        )
     configuration = container.configuration(identifier)
     if _running_configuration(container.name) == configuration:
         process.say(f"{container.name} runs")

@@ -190,7 +190,7 @@ def _kwok() -> Iterator[subprocess.Popen[bytes]]:
 def _all_ready(running: subprocess.Popen[bytes], count: int) -> bool:
     if running.poll() is not None:
         tail = "\n".join(LOG.read_text().splitlines()[-15:])
-        raise FakeNodesError(f"kwok has ended with code {running.returncode}; the end of its log {LOG}:\n{tail}")
+        raise FakeNodesError(f"kwok ended with code {running.returncode}; the last lines of its log {LOG}:\n{tail}")
     path = '{.items[*].status.conditions[?(@.type=="Ready")].status}'
     return _nodes(f"jsonpath={path}", LABEL).split().count("True") == count
 

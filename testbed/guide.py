@@ -25,7 +25,9 @@ def snippets() -> dict[str, str]:
     names = [name for name, _ in found]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"{GUIDE}: the snippet {name!r} stands {names.count(name)} times")
+            raise ValueError(
+                f"{GUIDE}: the snippet {name!r} stands {names.count(name)} times: give each snippet a name of its own"
+            )
     return dict(found)
 
 
@@ -45,6 +47,6 @@ def table(heading: str) -> list[list[str]]:
     blocks = re.findall(r"(?:^\|.*\|\n)+", text(), re.MULTILINE)
     found = [block for block in blocks if heading in block.splitlines()[0]]
     if len(found) != 1:
-        raise LookupError(f"{GUIDE}: {len(found)} tables whose header contains {heading!r}")
+        raise LookupError(f"{GUIDE}: {len(found)} tables have a header that contains {heading!r}; exactly one must")
     header, _, *rows = found[0].splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in (header, *rows)]

@@ -41,7 +41,7 @@ def token(name: str) -> str:
     try:
         return (SECRETS / "tokens" / name).read_text()
     except FileNotFoundError as error:
-        raise NoTokenError(f"{name} has no JupyterHub token yet: run `make testbed` first") from error
+        raise NoTokenError(f"{name} has no JupyterHub token: run `make testbed` first") from error
 
 
 def password_file(name: str) -> Path:

@@ -25,7 +25,9 @@ def ensure_notebook() -> None:
     for source in volumes:
         # Docker would make the directory, empty and owned by root.
         if not source.is_dir():
-            raise RuntimeError(f"the notebook needs the directory {source}: run the step 'storage' before")
+            raise RuntimeError(
+                f"the notebook needs the directory {source}: run `make testbed`, whose step storage makes it"
+            )
     CONFIGURATION.mkdir(parents=True, exist_ok=True)
     (CONFIGURATION / "gateway.yaml").write_text(client.render(site.load(SITE)))
     docker.ensure_container(

@@ -63,7 +63,7 @@ def ensure_slurm() -> None:
         docker.ensure_container(
             _machine(node.name, "slurmd", node.address, image, site, NODE_SHARES, mounts=node_mounts(site))
         )
-    waiting.until("all compute nodes are idle or at work", _nodes_ready, seconds=READY_SECONDS)
+    waiting.until("all compute nodes are idle or allocated", _nodes_ready, seconds=READY_SECONDS)
     waiting.until(
         "the controller knows the directory's accounts",
         functools.partial(_knows_accounts, [account.name for account in members(site)]),
@@ -83,7 +83,7 @@ def _machine(
     authority = site.identity.directory.ca_file
     if authority is None:
         raise ValueError(
-            f"{SITE}: identity.directory.ca_file is missing; the testbed's directory has its own authority"
+            f"{SITE}: identity.directory.ca_file is missing: the testbed's directory has an authority of its own"
         )
     key = munge_key()
     return docker.Container(

@@ -82,7 +82,7 @@ def _recover() -> None:
     are not in the state afterwards; the next deployment adopts them.
     """
     if any(LOCKS.rglob("*.json")):
-        process.say("an earlier deployment was interrupted")
+        process.say("an earlier deployment was interrupted; removing its lock and pending creates")
         _run(["cancel", STACK, "--yes"], directory=WORKSPACE)
         _run(["refresh", "--yes", "--skip-preview", "--clear-pending-creates", *_selected()], directory=ROOT)
 

@@ -103,7 +103,7 @@ class _Run:
         for future in finished:
             self._finish(self.running.pop(future), future)
         for future in () if finished else still:
-            self._line(self.running[future], "still at work")
+            self._line(self.running[future], "still running")
 
     def _finish(self, step: Step, future: concurrent.futures.Future[float]) -> None:
         error = future.exception()

@@ -59,7 +59,7 @@ def volume_directory(volume: site.Volume) -> Path:
         if isinstance(source, site.BindSource | site.HostPathSource):
             return STORAGE / PurePosixPath(source.path).name
     raise ValueError(
-        f"{SITE}: the testbed has no directory for the volume {volume.name}: no source is a bind or host-path"
+        f"{SITE}: the testbed has no directory for the volume {volume.name}: give it a source of kind bind or host-path"
     )
 
 
@@ -81,7 +81,7 @@ def ensure_storage() -> None:
     """Make the directories with their owners, modes and marker files. Users' own files stay."""
     testbed = site.load(SITE)
     missing = [entry for entry in entries(testbed, people.load()) if not _is_right(entry, testbed)]
-    process.say(f"{len(missing)} of the storage directories' entries have to be made")
+    process.say(f"{len(missing)} of the storage directories' entries are missing")
     if not missing:
         return
     for volume in testbed.storage:
@@ -197,7 +197,7 @@ def ensure_environments() -> None:
         for environment in environments()
         if _text(_on_machine(f"{environment.prefix}/{STAMP}", testbed)) != environment.key
     ]
-    process.say(f"{len(wanted)} environments have to be made")
+    process.say(f"{len(wanted)} environments are missing or out of date")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         # Each runs in a copy of this context, in which output goes to the running step's log.
         done = [
@@ -274,7 +274,7 @@ def _on_machine(path: str, testbed: site.Site) -> Path:
     for volume in testbed.storage:
         if PurePosixPath(path).is_relative_to(volume.path):
             return volume_directory(volume) / PurePosixPath(path).relative_to(volume.path)
-    raise ValueError(f"{path} is on none of the volumes of {SITE}")
+    raise ValueError(f"{path} is on none of the volumes of {SITE}: choose a path below one of them")
 
 
 def _text(path: Path) -> str | None:

@@ -9,5 +9,5 @@ def until(what: str, check: Callable[[], bool], *, seconds: float, pause_seconds
     deadline = time.monotonic() + seconds
     while not check():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not so after {seconds:g} s")
+            raise TimeoutError(f"not within {seconds:g} s: {what}")
         time.sleep(pause_seconds)

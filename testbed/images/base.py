@@ -21,7 +21,7 @@ def mirror() -> str:
         found = re.search(pattern, path.read_text(), re.MULTILINE) if path.is_file() else None
         if found:
             return found.group(1)
-    raise RuntimeError(f"no Debian archive found in {SOURCES} or {FALLBACK_MIRROR_FILE}")
+    raise RuntimeError(f"neither {SOURCES} nor {FALLBACK_MIRROR_FILE} names a Debian archive: add one")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class AdministratorNeededError(Exception):
     def __init__(self, purpose: str, commands: Sequence[str]) -> None:
         self.purpose, self.commands = purpose, tuple(commands)
         lines = "\n".join(f"  {command}" for command in commands)
-        super().__init__(f"{purpose}. An administrator has to run, as root:\n{lines}")
+        super().__init__(f"{purpose}. Ask an administrator to run as root:\n{lines}")
 
 
 def ensure_programs(programs: Sequence[str], packages: Sequence[str], purpose: str) -> None:
@@ -94,7 +94,7 @@ def trixie_sources(bookworm: str) -> str:
             return "".join(f"{re.sub(r'^Suites:.*', f'Suites: {TRIXIE}', line)}\n" for line in lines)
     found = re.search(r"^deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+bookworm\s", bookworm, re.MULTILINE)
     if not found:
-        raise ValueError("no entry of Debian bookworm in the package sources")
+        raise ValueError("the package sources have no entry of Debian bookworm: add one")
     signed = re.search(r"signed-by=(\S+)", found["options"] or "")
     key = signed[1] if signed else "/usr/share/keyrings/debian-archive-keyring.gpg"
     return f"Types: deb\nURIs: {found['uri']}\nSuites: {TRIXIE}\nComponents: main\nSigned-By: {key}\n"

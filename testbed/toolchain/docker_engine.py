@@ -51,8 +51,8 @@ def ensure() -> None:
     version = versions.parse(answer or "")
     if not versions.DOCKER_ENGINE.fits(version):
         raise EngineError(
-            f"the Docker engine is {answer}; wanted is {versions.DOCKER_ENGINE}. Stop it and remove its package, and "
-            "run this again: it installs Debian trixie's."
+            f"the Docker engine has version {answer}, the testbed needs {versions.DOCKER_ENGINE}. Stop it, remove its "
+            "package and run this again: it installs Debian trixie's."
         )
 
 
@@ -73,13 +73,13 @@ def stop(patience_seconds: float = 60) -> bool:
         STARTED.unlink()
         return False
     if process.capture(["docker", "ps", "--quiet"]).strip():
-        process.say("the Docker engine stays: containers of others run on it")
+        process.say("the Docker engine stays: other containers run on it")
         return False
     os.kill(int(text), signal.SIGTERM)
     deadline = time.monotonic() + patience_seconds
     while pid_files.is_valid(text, "dockerd"):
         if time.monotonic() > deadline:
-            raise EngineError(f"the Docker engine, process {text}, has not stopped within {patience_seconds:.0f} s")
+            raise EngineError(f"the Docker engine, process {text}, did not stop within {patience_seconds:.0f} s")
         time.sleep(0.2)
     STARTED.unlink()
     _unmount_namespaces()
@@ -100,7 +100,7 @@ def _server_version() -> str | None:
     try:
         return process.capture(["docker", "version", "--format", "{{.Server.Version}}"], timeout_seconds=30).strip()
     except subprocess.TimeoutExpired as error:
-        raise EngineError("the Docker engine does not answer within 30 s; restart it") from error
+        raise EngineError("the Docker engine does not answer within 30 s: restart it") from error
     except process.CommandError as error:
         if "permission denied" in error.output:
             raise debian.AdministratorNeededError(
@@ -135,10 +135,10 @@ def _remove_leftovers() -> None:
     """Remove the leftovers of a killed engine, for which the next engine would wait or refuse to start."""
     for path, program in PID_FILES.items():
         if path.is_file() and not pid_files.is_valid(path.read_text(), program):
-            process.say(f"removing {path}: no {program} has its number")
+            process.say(f"removing {path}: no {program} has this process id")
             path.unlink()
     if CONTAINERD_SOCKET.is_socket() and not _accepts(CONTAINERD_SOCKET):
-        process.say(f"removing {CONTAINERD_SOCKET}: nobody listens on it")
+        process.say(f"removing {CONTAINERD_SOCKET}: no process listens on it")
         CONTAINERD_SOCKET.unlink()
     _unmount_namespaces()
     _disconnect_dead_containers()

@@ -124,7 +124,7 @@ class GoBuild:
     def _build(self, target: Path) -> None:
         go = go_command()
         with _one_at_a_time, tempfile.TemporaryDirectory(prefix=f"{self.name}-") as scratch:
-            process.say(f"building {self.name} from its Go module: {self.duration} from nothing on 2 cores")
+            process.say(f"building {self.name} from its Go module: {self.duration} without caches on 2 cores")
             module = Path(scratch) / self.name
             shutil.copytree(self.directory, module)
             for name, source in self.module_files.items():

@@ -93,7 +93,7 @@ class Program:
         missing = [name for name in self.companions if not (path.parent / name).is_file()]
         if self.wanted.fits(version) and not missing:
             return path
-        reason = f"has no {', '.join(missing)} beside it" if missing else f"is {version}, wanted is {self.wanted}"
+        reason = f"has no {', '.join(missing)} beside it" if missing else f"has version {version}, not {self.wanted}"
         process.say(f"{path} is not used: it {reason}")
         return None
 

@@ -18,8 +18,7 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 
 
 def reachable_dns_rules(rules: str, address: str) -> str:
-    """Return Docker's DNS redirections (``iptables-save`` format), extended to packets that pods send to ``address``.
-    """
+    """Return Docker's DNS redirections (``iptables-save`` format), also for packets of pods to ``address``."""
     rules = rules.replace(f"-d {DOCKER_DNS}", f"-d {address}")
     rules = re.sub(
         r"^-A OUTPUT (.*) -j DOCKER_OUTPUT$", r"\g<0>\n-A PREROUTING \1 -j DOCKER_OUTPUT", rules, flags=re.MULTILINE
