@@ -43,7 +43,7 @@ def ensure_front() -> None:
                 "--global.checknewversion=false",
                 "--global.sendanonymoususage=false",
                 "--entrypoints.web.address=:80",
-                # Dashboards keep websockets and slow answers open for as long as their page is.
+                # A dashboard's page keeps its websocket open.
                 "--entrypoints.web.transport.respondingtimeouts.readtimeout=0s",
                 f"--entrypoints.schedulers.address=:{gateway.proxy_port}",
                 "--providers.file.filename=/etc/traefik/front.yaml",

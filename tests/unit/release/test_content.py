@@ -1,4 +1,4 @@
-"""Content keys change with the content, and only with it."""
+"""Test that content keys change with the content, and only with it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The images of a site are built from everything that they need, and their references fit the site file."""
+"""Test that a site's images are built from everything that they need, and that their references fit the site file."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The pure parts of the testbed's Kubernetes node."""
+"""Test the pure parts of the testbed's Kubernetes node."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The SLURM half alone answers under the user guide's names, which the Kubernetes half has otherwise."""
+"""Test that the SLURM half alone answers under the user guide's names, which otherwise the Kubernetes half serves."""
 
 import json
 

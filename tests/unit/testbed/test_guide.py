@@ -1,4 +1,4 @@
-"""The user guide says what the site does: numbers, addresses, options and storage are the same."""
+"""Test that the user guide agrees with the site: numbers, addresses, options and storage."""
 
 import ast
 import re
@@ -23,7 +23,7 @@ UNITS = {"minutes": 60, "hour": 3600, "day": 86400}
 
 
 def call(snippet: str, name: str) -> ast.Call:
-    """The one call of that function or method in a snippet."""
+    """Return the one call of that function or method in a snippet."""
     (found,) = (
         node
         for node in ast.walk(ast.parse(guide.snippets()[snippet]))

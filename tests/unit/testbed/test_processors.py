@@ -1,4 +1,4 @@
-"""The processors that the Kubernetes node finds, as cAdvisor reads them."""
+"""Test the processors that the Kubernetes node finds, as cAdvisor reads them."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Steps run in order, side by side, and go on after a failure."""
+"""Test that steps run in order, side by side, and go on after a failure."""
 
 import threading
 

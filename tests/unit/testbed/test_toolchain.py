@@ -1,4 +1,4 @@
-"""Which programs fit, where they come from, and what an administrator is told."""
+"""Test which programs fit, where they come from, and what the testbed tells an administrator."""
 
 import subprocess
 from pathlib import Path
