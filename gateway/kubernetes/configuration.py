@@ -16,9 +16,9 @@ from gateway.site import GIB, Backend, KubernetesGateway, Site
 
 SCRATCH = "/scratch"
 """Home and working directory of scheduler and workers: their pod's own, gone with it."""
-PREFLIGHT = "/opt/dask-gateway/as_user/preflight.py"
+PREFLIGHT = "/opt/dask-gateway/preflight.py"
 """Where the pods' image has ``gateway/as_user/preflight.py``; it runs with any ``python3`` of that image."""
-PRELOAD = "/opt/dask-gateway/as_user/preload.py"
+PRELOAD = "/opt/dask-gateway/preload.py"
 """Where it has ``gateway/as_user/preload.py``, which schedulers load."""
 VARIABLES = "/etc/dask-variables"
 """Where pods see the Secret of :func:`names.variables_name`."""

@@ -42,7 +42,7 @@ def of_create(site: Site, repetitions: int) -> list[float]:
 
 
 def of_scale(site: Site, repetitions: int) -> list[float]:
-    """Return the seconds in which the controller grants many workers, beside the user's other clusters."""
+    """Seconds in which the controller shares out room for many workers, beside the user's other clusters."""
     controller = FacilityKubeController(config=controller_config(site))
     clusters = PatientInformer()
     clusters.cache = {}
