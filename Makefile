@@ -1,67 +1,69 @@
-# Everything that can be run here; `make` lists it.
+# The commands of the project; `make` lists them.
 SHELL := /bin/sh
 PYTHON ?= python3
 export PYTHONDONTWRITEBYTECODE = 1
-# Any image of testbed/images can be replaced by a reference: make testbed NODE_IMAGE=registry.example/node:v1.34
+# A reference can replace each image of testbed/images: make testbed NODE_IMAGE=registry.example/node:v1.34
 
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@ Testbed
-.PHONY: testbed testbed-slurm testbed-kubernetes testbed-status testbed-down demo shell toolchain
-testbed: .venv/ready ## Bring up both gateways with all that they need
+.PHONY: testbed testbed-slurm testbed-kubernetes testbed-status testbed-down demo shell hosts toolchain
+testbed: .venv/ready ## Bring up both gateways with everything that they need
 	@.venv/bin/python -m testbed up
-testbed-slurm: .venv/ready ## Bring up the SLURM half alone
+testbed-slurm: .venv/ready ## Bring up the SLURM half alone, under its public names
 	@.venv/bin/python -m testbed up slurm
 testbed-kubernetes: .venv/ready ## Bring up the Kubernetes half alone
 	@.venv/bin/python -m testbed up kubernetes
-testbed-status: .venv/ready ## Tell what is up, what is not, and why
+testbed-status: .venv/ready ## Show which parts are up, and why the others are down
 	@.venv/bin/python -m testbed status
 testbed-down: .venv/ready ## Remove containers, networks, mounts and processes
 	@.venv/bin/python -m testbed down
-demo: .venv/ready ## Run the user guide's snippet as alice on both gateways
+demo: .venv/ready ## Run the user guide's snippets as alice on each gateway that is up
 	@.venv/bin/python -m testbed demo
 AS ?= alice
-shell: .venv/ready ## A prompt in the notebook container, AS=alice; reads a script from standard input too
+shell: .venv/ready ## Open a shell in the notebook container, AS=alice; without a terminal it reads a script from standard input
 	@.venv/bin/python -m testbed shell --as $(AS)
-toolchain: .venv/ready ## Docker, kind, kubectl, Pulumi: find, install or build them
+hosts: .venv/ready ## Print lines for /etc/hosts, by which a browser on this machine opens dashboards
+	@.venv/bin/python -m testbed hosts
+toolchain: .venv/ready ## Find, install or build Docker, kind, kubectl and Pulumi
 	@.venv/bin/python -m testbed up toolchain
 
 ##@ Tests
 .PHONY: test unit e2e load lint
-test: lint testbed ## Lint, types, unit tests, then the testbed and the end-to-end suite
+test: lint testbed ## Run lint and unit tests, bring up the testbed, run the end-to-end suite
 	@HOSTILE_EXAMPLES=3000 .venv/bin/python -m pytest -m "not load" tests
-unit: .venv/ready ## Tests without network and Docker
+unit: .venv/ready ## Run the tests that need neither network nor Docker
 	@.venv/bin/python -m pytest -m "not e2e" tests
-e2e: testbed ## The end-to-end suite on both back ends
+e2e: testbed ## Run the end-to-end suite on both back ends
 	@.venv/bin/python -m pytest -m "e2e and not load" tests
-load: testbed ## Many workers, users and clusters at once; its length keeps it out of `make test`
+load: testbed ## Run the load tests: many workers, users and clusters at once; too long for `make test`
 	@.venv/bin/python -m testbed up load-programs
 	@.venv/bin/python -m pytest -m load tests
-lint: .venv/ready ## ruff, mypy, ansible-lint, site files, JSON schema
+lint: .venv/ready ## Run ruff, mypy and ansible-lint, check the site files and the JSON schema
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check --quiet .
 	@.venv/bin/mypy
 	@.venv/bin/python -m gateway.site check sites/*.yaml
 	@cd ansible && PATH="$(CURDIR)/.venv/bin:$$PATH" ansible-lint --offline -q
-	@.venv/bin/python -m gateway.site schema | diff --unified sites/schema.json - || { echo 'sites/schema.json is old: make schema' >&2; exit 1; }
+	@.venv/bin/python -m gateway.site schema | diff --unified sites/schema.json - || { echo 'sites/schema.json is out of date: run make schema' >&2; exit 1; }
 
 ##@ Maintenance
 .PHONY: bench bench-gateways format schema lock
-bench: .venv/ready ## Time the testbed's own commands, then the gateways; COLD=1 begins without caches and images
+bench: .venv/ready ## Time the testbed's commands, then the gateways; COLD=1 starts without caches and images
 	@.venv/bin/python -m testbed.bench commands $(if $(COLD),--cold)
 	@.venv/bin/python -m testbed.bench gateways
-bench-gateways: .venv/ready ## Time ours beside stock dask-gateway alone, on the testbed that is up
+bench-gateways: .venv/ready ## Time only the gateways, beside stock dask-gateway, on the running testbed
 	@.venv/bin/python -m testbed.bench gateways
 format: .venv/ready ## Format the Python code
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
-schema: .venv/ready ## Write sites/schema.json anew
+schema: .venv/ready ## Write sites/schema.json
 	@.venv/bin/python -m gateway.site schema >sites/schema.json
 COMPILE = .venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28
-lock: .venv/ready ## Lock all requirements anew, with hashes
+lock: .venv/ready ## Lock all requirements, with hashes
 	@$(COMPILE) pyproject.toml --output-file requirements/gateway.txt
 	@$(COMPILE) pyproject.toml --group pyproject.toml:development --output-file requirements/development.txt
 	@for group in bootstrap environment older hub traefik; do \
@@ -69,7 +71,7 @@ lock: .venv/ready ## Lock all requirements anew, with hashes
 
 .venv/ready: requirements/bootstrap.txt requirements/development.txt
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y python3-venv; } \
-		|| { echo 'Python has no venv; an administrator has to run: apt-get install python3-venv' >&2; exit 1; }
+		|| { echo 'Python has no module venv. Ask an administrator to run: apt-get install python3-venv' >&2; exit 1; }
 	@echo 'Python environment .venv'
 	@$(PYTHON) -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/bootstrap.txt

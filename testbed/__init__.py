@@ -1,1 +1,1 @@
-"""The developers' testbed: both back ends, real, on one machine."""
+"""The developers' testbed: both back ends, with real services, on one machine."""

@@ -1,4 +1,4 @@
-"""Run the project's Ansible play over SSH, and tell what it did."""
+"""Run the project's Ansible play over SSH, and report its changes."""
 
 import os
 import shutil
@@ -10,8 +10,9 @@ from typing import Any
 
 import ansible_runner
 
-from testbed import process
-from testbed.paths import ROOT, STATE
+from release import process
+from release.paths import ROOT
+from testbed.paths import STATE
 
 PROJECT = ROOT / "ansible"
 PLAYBOOK = PROJECT / "hammer.yml"
@@ -19,12 +20,12 @@ PLAYBOOK = PROJECT / "hammer.yml"
 
 @dataclass(frozen=True)
 class Play:
-    """What a play did."""
+    """The changes that a play made."""
 
     changes: int
     """How many tasks changed something (or would, in check mode)."""
     changed: tuple[str, ...]
-    """Their names, but for tasks that keep what they do out of logs."""
+    """Names of these tasks, except those that hide their results from logs."""
 
 
 def play(inventory: str, variables: Mapping[str, object], *, check: bool = False) -> Play:
@@ -54,7 +55,7 @@ def play(inventory: str, variables: Mapping[str, object], *, check: bool = False
             "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
             "ANSIBLE_FORCE_COLOR": "false",
             "ANSIBLE_NOCOLOR": "true",
-            # Where this Python is, ansible-playbook is.
+            # ansible-playbook stands beside this Python.
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         },
         settings={"suppress_ansible_output": True},
@@ -67,7 +68,7 @@ def play(inventory: str, variables: Mapping[str, object], *, check: bool = False
 
 
 def _changes(events: list[dict[str, Any]]) -> int:
-    """What the play's own recapitulation says, of all hosts."""
+    """Return the number of changes of all hosts, from the play's recapitulation."""
     (recapitulation,) = (event["data"] for event in events if event["event"] == "playbook_on_stats")
     return sum(recapitulation["changed"].values())
 

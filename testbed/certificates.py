@@ -20,11 +20,11 @@ from testbed.paths import SECRETS
 DIRECTORY = SECRETS / "ca"
 AUTHORITY = "ca"
 VALIDITY = datetime.timedelta(days=3650)
-"""Longer than any testbed lives, so nothing renews."""
+"""Longer than any testbed lives, so nothing renews a certificate."""
 
 
 def certificate_authority() -> Path:
-    """The authority's certificate, PEM."""
+    """Return the authority's certificate (PEM); make it if it is missing."""
     certificate = _certificate(AUTHORITY)
     if not certificate.is_file():
         key = ec.generate_private_key(ec.SECP256R1())
@@ -46,13 +46,15 @@ def certificate_authority() -> Path:
 
 
 def server_certificate(host: str) -> tuple[Path, Path]:
-    """Certificate and key, PEM, of a TLS server of that name."""
+    """Return certificate and key (PEM) of a TLS server of that name; make them if they are missing."""
     certificate = _certificate(host)
     authority = x509.load_pem_x509_certificate(certificate_authority().read_bytes())
     if not certificate.is_file() or not _signed_by(certificate, authority):
         authority_key = load_pem_private_key(_key(AUTHORITY).read_bytes(), password=None)
         if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
-            raise TypeError(f"{_key(AUTHORITY)} is no elliptic curve key; remove {DIRECTORY} to make another authority")
+            raise TypeError(
+                f"{_key(AUTHORITY)} is not an elliptic curve key: remove {DIRECTORY} to make a new authority"
+            )
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(host, key, authority.subject, authority_key)
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
@@ -85,7 +87,7 @@ def _signed_by(certificate: Path, authority: x509.Certificate) -> bool:
 def _builder(
     common_name: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Name, issuer_key: ec.EllipticCurvePrivateKey
 ) -> x509.CertificateBuilder:
-    # A day back: clocks of containers and machine may differ.
+    # Begin a day ago: clocks of containers and machine may differ.
     start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
     return (
         x509.CertificateBuilder()
@@ -101,9 +103,9 @@ def _builder(
 
 
 def _write(name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
-    """The key first: a certificate on disk means that both are there."""
+    """Write the key first: a certificate on disk means that both exist."""
     text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     secret_files.write(_key(name), text)
     secret_files.write(_certificate(name), certificate.public_bytes(Encoding.PEM).decode())
-    # No secret: containers' users read it where it is mounted.
+    # A certificate is no secret: users in containers read it where it is mounted.
     _certificate(name).chmod(0o644)

@@ -11,22 +11,23 @@ from pathlib import Path
 import yaml
 
 from gateway import site
-from testbed import content, docker, process, processors
+from release import content, process
+from release.image import image_id
+from testbed import docker, front, processors
 from testbed.images.kubernetes import COREDNS_TAG, ETCD_TAG
 from testbed.images.kubernetes import NODE as NODE_IMAGE
 from testbed.images.table import TRAEFIK
 from testbed.paths import KUBECONFIG, SITE, STATE, STORAGE
+from testbed.public_names import ADDRESS, public_names
 from testbed.toolchain.programs import COREDNS_BUILD, KIND, KUBECTL, KUBERNETES_BUILD
 from testbed.toolchain.pulumi import STACK_STATE
 
 NAME = "af-testbed"
 NODE = f"{NAME}-control-plane"
 KIND_NETWORK = "kind"
-ADDRESS = "172.30.0.10"
-"""The node's second leg, in the testbed's network: what the public names resolve to."""
 STORAGE_IN_NODE = "/srv/storage"
 RECORD = STATE / "cluster.json"
-"""Which container was made from which configuration: kind can't label its node."""
+"""Which container was made from which configuration. kind can't label its node."""
 INGRESS_MANIFEST = Path(__file__).resolve().parent / "ingress.yaml"
 
 
@@ -35,7 +36,7 @@ class ClusterError(Exception):
 
 
 def configuration(storage: Iterable[Path], more_mounts: Iterable[Mapping[str, object]] = ()) -> dict[str, object]:
-    """kind's cluster configuration, with each storage directory of this machine under ``/srv/storage``."""
+    """Return kind's cluster configuration, with each storage directory of this machine under ``/srv/storage``."""
     mounts = [
         # No propagation: nothing is mounted below, and a machine's root need not be a shared mount.
         {"hostPath": str(path), "containerPath": f"{STORAGE_IN_NODE}/{path.name}"}
@@ -47,13 +48,13 @@ def configuration(storage: Iterable[Path], more_mounts: Iterable[Mapping[str, ob
             "dns": {"imageTag": COREDNS_TAG},
             "etcd": {"local": {"imageTag": ETCD_TAG}},
         },
-        # containerd.toml's SystemdCgroup is its counterpart.
+        # It must agree with SystemdCgroup in containerd.toml.
         {"kind": "KubeletConfiguration", "cgroupDriver": "cgroupfs"},
     ]
     return {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
-        # The node image brings its own: one node needs no daemon for it.
+        # The node image has a network configuration of its own: one node needs no daemon for it.
         "networking": {"disableDefaultCNI": True},
         "nodes": [{"role": "control-plane", "extraMounts": [*mounts, *more_mounts]}],
         "kubeadmConfigPatches": [yaml.safe_dump(patch) for patch in kubeadm],
@@ -61,7 +62,7 @@ def configuration(storage: Iterable[Path], more_mounts: Iterable[Mapping[str, ob
 
 
 def ensure_programs() -> None:
-    """Have kind, kubectl and what the node image is built from, unless a reference replaces it."""
+    """Have kind, kubectl and the programs inside the node image. A node image from a registry needs no programs."""
     if NODE_IMAGE.override is None:
         for build in (KUBERNETES_BUILD, COREDNS_BUILD):
             build.programs.make()
@@ -70,9 +71,10 @@ def ensure_programs() -> None:
 
 
 def ensure_cluster() -> None:
-    """Have a healthy cluster of the present node image and configuration, with a leg in the testbed's network.
+    """Have a healthy cluster of the current node image and configuration, connected to the testbed's network.
 
-    A stopped, unhealthy or differently made one is replaced, and with it the stack's state, which describes it.
+    A node that has stopped, is unhealthy or was made from another configuration is replaced. The state of the Pulumi
+    stack, which describes that node, goes with it.
     """
     docker.ensure_network()
     wanted = configuration(_storage_directories(), processors.mounts())
@@ -89,7 +91,7 @@ def ensure_cluster() -> None:
 
 
 def _storage_directories() -> list[Path]:
-    """This machine's directories that stand for the site's shared storage, made if absent."""
+    """Return this machine's directories that stand for the site's shared storage; make those that are missing."""
     names = [
         Path(volume.kubernetes.path).name
         for volume in site.load(SITE).storage
@@ -101,7 +103,7 @@ def _storage_directories() -> list[Path]:
 
 
 def _container_id() -> str | None:
-    """The id of the node's container when it runs."""
+    """Return the id of the node's container when it runs."""
     try:
         text = process.capture(["docker", "container", "inspect", NODE])
     except process.CommandError:
@@ -111,7 +113,7 @@ def _container_id() -> str | None:
 
 
 def _matches(digest: str) -> bool:
-    """Whether the running node was made from this configuration, and by this user's testbed."""
+    """Return whether the running node was made from this configuration by this user's testbed."""
     try:
         record = json.loads(RECORD.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -120,7 +122,7 @@ def _matches(digest: str) -> bool:
 
 
 def _healthy(patience_seconds: float = 30) -> bool:
-    """Whether the API server is ready; one that has just been restarted gets some time."""
+    """Return whether the API server is ready; wait for one that has just been restarted."""
     deadline = time.monotonic() + patience_seconds
     while True:
         try:
@@ -146,20 +148,14 @@ def _create(text: str) -> None:
     KUBECONFIG.chmod(0o600)
 
 
-def public_names() -> list[str]:
-    """The names of both gateways as the user guide has them."""
-    described = site.load(SITE)
-    gateways = [described.gateway(backend) for backend in site.Backend]
-    return sorted({name for gateway in gateways for name in (gateway.host, gateway.proxy_host)})
-
-
 def _connect() -> None:
-    """Give the node its fixed address and the public names in the testbed's network."""
+    """Give the node the public names and their address in the testbed's network."""
     (details,) = json.loads(process.capture(["docker", "container", "inspect", NODE]))
     names = public_names()
     leg = details["NetworkSettings"]["Networks"].get(docker.NETWORK)
     if leg and leg["IPAddress"] == ADDRESS and set(names).issubset(leg["Aliases"] or ()):
         return
+    front.remove_front()
     if leg:
         process.run(["docker", "network", "disconnect", docker.NETWORK, NODE])
     aliases = [argument for name in names for argument in ("--alias", name)]
@@ -167,7 +163,7 @@ def _connect() -> None:
 
 
 def kubectl(*arguments: str, standard_input: str | None = None, timeout_seconds: float = 300) -> str:
-    """Run kubectl on the testbed's cluster and return what it prints. Raises like :func:`process.capture`."""
+    """Run kubectl on the testbed's cluster and return its output. Raises like :func:`process.capture`."""
     return process.capture(
         [KUBECTL.ensure(), "--kubeconfig", KUBECONFIG, *arguments],
         standard_input=standard_input,
@@ -176,12 +172,14 @@ def kubectl(*arguments: str, standard_input: str | None = None, timeout_seconds:
 
 
 def ensure_images(references: Iterable[str]) -> None:
-    """Have these images of the engine on the node, under the same names; only what is missing is copied."""
+    """Copy images of the Docker engine to the node, under the same names, unless it has them."""
     present = docker.execute(NODE, ["ctr", "--namespace", "k8s.io", "images", "list"])
     for reference in references:
-        identifier = docker.image_id(reference)
+        identifier = image_id(reference)
         if identifier is None:
-            raise ClusterError(f"the node needs the image {reference}, which is not built")
+            raise ClusterError(
+                f"the node needs the image {reference}, which the Docker engine does not have: build it first"
+            )
         if has_image(present, reference, identifier):
             process.say(f"the node has {reference}")
         else:
@@ -189,7 +187,7 @@ def ensure_images(references: Iterable[str]) -> None:
 
 
 def has_image(listing: str, reference: str, identifier: str) -> bool:
-    """Whether containerd's listing has a reference that means an image id (``sha256:...``).
+    """Return whether containerd's listing has a reference of this image id (``sha256:...``).
 
     The CRI plugin lists each image a second time under its id, with the same digest as under its names.
     """
@@ -200,7 +198,7 @@ def has_image(listing: str, reference: str, identifier: str) -> bool:
 
 
 def canonical(reference: str) -> str:
-    """An image's full name, as containerd and Kubernetes know it: Docker leaves out its default registry."""
+    """Return an image's full name, which containerd and Kubernetes use. Docker leaves out its default registry."""
     first, _, rest = reference.partition("/")
     if not rest:
         return f"docker.io/library/{reference}"
@@ -229,13 +227,13 @@ def _load(reference: str) -> None:
 
 
 def ensure_coredns() -> None:
-    """One CoreDNS, which is enough for one node, up and answering for names outside of the cluster too."""
+    """Have one ready replica of CoreDNS, which is enough for one node. It resolves names outside of the cluster too."""
     kubectl("--namespace", "kube-system", "scale", "deployment", "coredns", "--replicas=1")
     _wait_for("kube-system", "coredns")
 
 
 def ensure_ingress() -> None:
-    """Traefik as the controller of class ``public``: the stand-in for the one that Geddes' administrators run."""
+    """Have Traefik as the controller of ingress class ``public``, which Geddes' administrators run there."""
     gateway = site.load(SITE).kubernetes
     image = TRAEFIK.ensure()
     ensure_images([image])
@@ -263,7 +261,7 @@ def remove() -> None:
     """Delete the cluster with its kubeconfig, and the state of the stack that was deployed to it."""
     if process.succeeds(["docker", "container", "inspect", NODE]):
         process.run(["docker", "rm", "--force", "--volumes", NODE])
-    # Refused, and rightly so, while another kind cluster uses it.
+    # Docker refuses this while another kind cluster uses the network.
     process.succeeds(["docker", "network", "rm", KIND_NETWORK])
     for path in (RECORD, KUBECONFIG):
         path.unlink(missing_ok=True)

@@ -1,10 +1,10 @@
-"""The user guide's snippets as alice, on both gateways."""
+"""Run the user guide's snippets as alice, on each gateway that is up."""
 
 import sys
 
 from gateway import site
 from gateway.site import Backend
-from testbed import guide, hub, notebook
+from testbed import cluster, docker, guide, hub, notebook, submission
 from testbed.paths import SITE
 
 PERSON = "alice"
@@ -21,20 +21,29 @@ for worker in sorted(client.run(place).values()):
 print("  dashboard:", cluster.dashboard_link)
 """
 TIMEOUT_SECONDS = 240
+HOSTS = {Backend.KUBERNETES: cluster.NODE, Backend.SLURM: submission.CONTAINER}
+"""The container in which each gateway runs."""
 
 
 def script(backend: Backend) -> str:
-    """The guide's snippets in a row: connect, create, compute, a report of what came out, shut down."""
+    """Return a program of the guide's snippets: connect, create, compute, report the results, shut down."""
     first = [guide.snippet(f"connect-{backend.value}"), guide.snippet("create", PATHS)]
-    # The guide's last line of a cell shows a widget; as a script it must not keep the cluster from ending.
+    # Even a failed computation must not keep the cluster from ending.
     rest = "".join(f"    {line}\n" for line in f"{guide.snippet('compute')}{REPORT}".splitlines() if line)
     return "\n".join([*first, f"try:\n{rest}finally:", f"    {guide.snippet('shutdown')}"])
 
 
 def run() -> int:
-    """Run it on both gateways; returns 0 when both computed, else 1."""
+    """Run the snippets on each gateway that is up.
+
+    Returns 0 when each of them computed, else 1; 1 too when none is up.
+    """
+    up = [backend for backend in Backend if docker.is_running(HOSTS[backend])]
+    for backend in Backend:
+        if backend not in up:
+            _write(f"{backend.value} is down; `make testbed` brings it up.\n")
     try:
-        return max(_run_on(backend) for backend in Backend)
+        return max((_run_on(backend) for backend in up), default=1)
     except hub.NoTokenError as error:
         sys.stderr.write(f"{error}\n")
         return 1

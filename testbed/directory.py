@@ -1,10 +1,11 @@
-"""The LDAP directory: a container with OpenLDAP behind TLS, and the people's entries in it."""
+"""The LDAP directory: a container with OpenLDAP behind TLS, and the entries of people and groups."""
 
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from gateway import site
-from testbed import certificates, content, docker, people, process, waiting
+from release import content, process
+from testbed import certificates, docker, people, waiting
 from testbed.certificates import certificate_authority
 from testbed.images.table import DIRECTORY
 from testbed.paths import SITE, STATE
@@ -14,7 +15,7 @@ __all__ = ["certificate_authority", "ensure_directory"]
 CONTAINER = "af-directory"
 ADDRESS = "172.30.0.11"
 CONFIGURATION = STATE / "directory" / "slapd.conf"
-# Who is root in the directory's container, over its local socket: no password exists.
+# Root in the directory's container authenticates over its local socket, so no password exists.
 ADMINISTRATOR = "gidNumber=0+uidNumber=0,cn=peercred,cn=external,cn=auth"
 LOCAL = ("-Q", "-Y", "EXTERNAL", "-H", "ldapi:///")
 READY_SECONDS = 30
@@ -25,7 +26,7 @@ Entries = Mapping[str, Attributes]
 
 
 def ensure_directory() -> None:
-    """Bring the directory up, with exactly the entries that the list of people gives."""
+    """Bring up the directory, with exactly the entries that the list of people gives."""
     settings = site.load(SITE).identity.directory
     host = urlsplit(settings.url).hostname
     if host is None:
@@ -44,7 +45,7 @@ def ensure_directory() -> None:
                 certificate: "/run/directory/server.crt:ro",
                 key: "/run/directory/server.key:ro",
             },
-            # A crowd of starting workers must not starve what everybody asks who they are.
+            # Every service resolves its users here; many starting workers must not starve it.
             options=("--cpu-shares", "4096"),
             inputs=(content.digest(CONFIGURATION, certificate, key),),
         )
@@ -54,7 +55,7 @@ def ensure_directory() -> None:
 
 
 def _base(settings: site.Directory) -> str:
-    """What people and groups have in common."""
+    """Return the base that people and groups have in common."""
     return settings.people_base.split(",", 1)[1]
 
 
@@ -64,7 +65,7 @@ def _write_configuration(base: str) -> None:
 
 
 def configuration(base: str) -> str:
-    """The text of slapd.conf."""
+    """Return the text of slapd.conf."""
     return "\n".join(
         [
             *(f"include /etc/ldap/schema/{schema}.schema" for schema in ("core", "cosine", "nis")),
@@ -86,7 +87,7 @@ def configuration(base: str) -> str:
 
 
 def entries(everybody: people.People, settings: site.Directory) -> dict[str, dict[str, tuple[str, ...]]]:
-    """The directory's wanted content: RFC 2307 accounts and groups."""
+    """Return the directory's wanted content: RFC 2307 accounts and groups."""
     base = _base(settings)
     (component,) = base.split(",")[:1]
     name = component.split("=")[1]
@@ -118,7 +119,7 @@ def entries(everybody: people.People, settings: site.Directory) -> dict[str, dic
 
 
 def changes(wanted: Entries, present: Entries) -> str:
-    """The LDIF change records that turn what is present into what is wanted; empty when nothing has to change."""
+    """Return the LDIF change records that turn the present entries into the wanted ones; empty when they agree."""
     return "\n".join(f"{record}\n" for record in _records(wanted, present))
 
 
@@ -146,7 +147,7 @@ def _comparable(attributes: Attributes) -> dict[str, list[str]]:
 
 
 def parsed(text: str) -> dict[str, dict[str, tuple[str, ...]]]:
-    """The entries in an answer of ``ldapsearch -LLL -o ldif-wrap=no`` (plain values only, as ours are)."""
+    """Return the entries in the output of ``ldapsearch -LLL -o ldif-wrap=no`` (plain values only, as ours are)."""
     found: dict[str, dict[str, tuple[str, ...]]] = {}
     for block in text.split("\n\n"):
         lines = [line.split(": ", 1) for line in block.splitlines() if ": " in line]

@@ -1,20 +1,22 @@
-"""The testbed's containers and network, over the docker command line."""
+"""The testbed's containers and network, by the docker command."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from testbed import content, process
-from testbed.paths import PROJECT
+from release import content, process
+from release.image import image_id
+from release.paths import PROJECT
 
 LABEL = f"{PROJECT}=testbed"
-"""On everything that ``make testbed-down`` removes."""
+"""Label of everything that ``make testbed-down`` removes."""
 CONFIGURATION_LABEL = f"{PROJECT}.configuration"
 NETWORK = "af-testbed"
 SUBNET = "172.30.0.0/24"
 DYNAMIC_RANGE = "172.30.0.128/25"
-"""Addresses below are given by name in sites/testbed.yaml and in the containers' definitions."""
+"""Docker assigns addresses in this range. Addresses below it are fixed: in sites/testbed.yaml and in the modules of the
+containers."""
 
 
 @dataclass(frozen=True)
@@ -28,36 +30,28 @@ class Container:
     """Fixed address in :data:`NETWORK`."""
     aliases: tuple[str, ...] = ()
     mounts: Mapping[Path, str] = field(default_factory=dict)
-    """Host path -> ``PATH[:ro][,rslave]`` in the container, as docker's ``--volume`` writes it."""
+    """Host path -> ``PATH[:ro][,rslave]`` in the container, in the syntax of docker's ``--volume``."""
     environment: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     """Further options of ``docker run``."""
     inputs: tuple[str, ...] = ()
-    """What else makes it another container when it changes, for example a digest of mounted configuration."""
+    """Further text whose change must replace the container, for example a digest of mounted configuration."""
 
     @property
     def hostname(self) -> str:
-        """The first alias, by which others know it; else the name."""
+        """The first alias, else the name."""
         return (*self.aliases, self.name)[0]
 
     def configuration(self, image_id: str) -> str:
-        """Digest of everything that the container was made from."""
+        """Return a digest of everything that the container is made from."""
         parts = [self.name, image_id, *self.command, self.address or "", *self.aliases, *self.options, *self.inputs]
         parts += [f"{source}:{target}" for source, target in self.mounts.items()]
         parts += [f"{name}={value}" for name, value in self.environment.items()]
         return content.digest(*(f"{part}\0" for part in parts))
 
 
-def image_id(reference: str) -> str | None:
-    """The id of an image that the engine has, or None."""
-    try:
-        return process.capture(["docker", "image", "inspect", "--format", "{{.Id}}", reference]).strip()
-    except process.CommandError:
-        return None
-
-
 def ensure_network() -> None:
-    """Make the testbed's network unless it is there."""
+    """Make the testbed's network unless it exists."""
     if process.succeeds(["docker", "network", "inspect", NETWORK]):
         return
     process.run(
@@ -66,13 +60,15 @@ def ensure_network() -> None:
 
 
 def ensure_container(container: Container) -> bool:
-    """Make the container run as defined; a stopped or differently configured one is replaced.
+    """Make the container run as defined; replace one that has stopped or is configured otherwise.
 
-    Returns whether it was (re)made.
+    Returns whether a container was made.
     """
     identifier = image_id(container.image)
     if identifier is None:
-        raise RuntimeError(f"container {container.name} needs the image {container.image}, which is not built")
+        raise RuntimeError(
+            f"container {container.name} needs the image {container.image}, which the Docker engine does not have"
+        )
     configuration = container.configuration(identifier)
     if _running_configuration(container.name) == configuration:
         process.say(f"{container.name} runs")
@@ -104,7 +100,7 @@ def _running_configuration(name: str) -> str | None:
 
 
 def is_running(name: str) -> bool:
-    """Whether a container of that name runs."""
+    """Return whether a container of that name runs."""
     return process.succeeds(["docker", "exec", name, "true"])
 
 

@@ -1,9 +1,10 @@
-"""Take the testbed down: no container, network, mount or process of it is left."""
+"""Take down the testbed: remove all its containers, networks, mounts and processes."""
 
 import shutil
 from collections.abc import Callable
 
-from testbed import cluster, docker, fake_nodes, process
+from release import process
+from testbed import cluster, docker, fake_nodes
 from testbed.paths import STATE
 from testbed.toolchain import docker_engine
 

@@ -1,13 +1,13 @@
-"""Fake nodes for load tests: kwok tells Kubernetes that they are ready, and that the pods on them run.
+"""Fake nodes for load tests: kwok reports to Kubernetes that they are ready and that their pods run.
 
-Whether a pod goes there is decided by a taint, and by nothing that a user, the site or the size of a machine has a say
-in. Fake nodes have it, so that schedulers and the gateway's own pods, which have to run, never go there by accident.
-While :func:`taking_all_new_pods` lasts, the real nodes have it instead: left to Kubernetes' scheduler, users' workers
-would go to either, as the real node declares more processors than there are.
+A taint decides which pods go to fake nodes; users, the site and the machine's size have no influence. Fake nodes carry
+the taint, so that schedulers and the gateway's own pods, which have to run, never go there by accident. While
+:func:`taking_all_new_pods` lasts, the real nodes carry it instead. Without it Kubernetes' scheduler would place users'
+workers on either kind, because the real node declares more processors than exist.
 
-Tolerations would need the site to give them to users' workers, and a gateway that is tested under another site than it
-has. What can't be kept off by a taint are pods of DaemonSets that tolerate all; kubeadm's wait for nodes with a label
-that fake ones do not have, see :func:`described`.
+Tolerations are no alternative: the site would have to give them to users' workers, and the tested gateway would run
+under another site than its own. A taint can't keep off pods of DaemonSets that tolerate all taints; kubeadm's
+DaemonSets select nodes by a label that fake nodes lack, see :func:`described`.
 """
 
 import contextlib
@@ -28,22 +28,22 @@ PID_FILE = STATE / "kwok.pid"
 LOG = LOGS / "kwok.log"
 LABEL = "af-dask-gateway/fake-node"
 MANAGED = ("kwok.x-k8s.io/node", "fake")
-"""The annotation of the only nodes that kwok manages."""
+"""Annotation of the nodes that kwok manages."""
 CLOSED = "af-dask-gateway/closed"
 """Key of the taint."""
 LEASE_SECONDS = 40
-"""How long a node is believed to live without news of it (the kubelet's default)."""
+"""How long Kubernetes believes a node alive without a heartbeat (the kubelet's default)."""
 SECONDS_TO_START = 60
 SECONDS_TO_END = 10
 
 
 class FakeNodesError(Exception):
-    """There are no fake nodes, and why."""
+    """Fake nodes can't be had; the text says why."""
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What pods may request of a node."""
+    """Resources that pods on a node may request."""
 
     cores: float
     memory_gib: float
@@ -52,10 +52,10 @@ class Capacity:
 
 
 def described(name: str, capacity: Capacity, labels: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """A node, closed.
+    """Return a node with the taint.
 
-    It lacks the label ``kubernetes.io/os`` that kubelets set: CoreDNS and kube-proxy, which tolerates all taints, wait
-    for it.
+    It lacks the label ``kubernetes.io/os`` that kubelets set. CoreDNS, and kube-proxy, which tolerates all taints,
+    select nodes by that label.
     """
     amounts = {"cpu": f"{capacity.cores:g}", "memory": f"{capacity.memory_gib:g}Gi", "pods": str(capacity.pods)}
     return {
@@ -73,9 +73,9 @@ def described(name: str, capacity: Capacity, labels: Mapping[str, str] | None = 
 
 @contextlib.contextmanager
 def added(name: str, count: int, capacity: Capacity, labels: Mapping[str, str] | None = None) -> Iterator[None]:
-    """There are that many fake nodes ``NAME-NUMBER`` while the context lasts; they go with all pods on them.
+    """Have fake nodes ``NAME-NUMBER`` while the context lasts; remove them and all their pods afterwards.
 
-    What an interrupted run has left behind goes before. Raises :class:`FakeNodesError` when kwok does not do its part.
+    First remove the leftovers of an interrupted run. Raises :class:`FakeNodesError` when kwok does not work.
     """
     remove_leftovers()
     nodes = [described(f"{name}-{number}", capacity, labels) for number in range(count)]
@@ -91,7 +91,7 @@ def added(name: str, count: int, capacity: Capacity, labels: Mapping[str, str] |
 
 @contextlib.contextmanager
 def taking_all_new_pods() -> Iterator[None]:
-    """New pods go to fake nodes, and to no other, while the context lasts; those that run stay where they are."""
+    """Send all new pods to fake nodes while the context lasts; running pods stay where they are."""
     try:
         _close(_names(is_fake=False))
         _open(_names(is_fake=True))
@@ -102,12 +102,12 @@ def taking_all_new_pods() -> Iterator[None]:
 
 
 def names() -> set[str]:
-    """The names of all fake nodes."""
+    """Return the names of all fake nodes."""
     return set(_names(is_fake=True))
 
 
 def end_pods(namespace: str, selector: str) -> None:
-    """Have fake nodes report that the processes of these pods have ended well."""
+    """Have fake nodes report that the processes of these pods have succeeded."""
     listed = json.loads(cluster.kubectl("--namespace", namespace, "get", "pods", "--selector", selector, "-o", "json"))
     cluster.kubectl(
         *("replace", "--subresource=status", "--filename=-"),
@@ -116,8 +116,8 @@ def end_pods(namespace: str, selector: str) -> None:
 
 
 def ended(pod: Mapping[str, Any]) -> dict[str, Any]:
-    """A pod as its node reports it when its processes have ended well."""
-    # Without a version it is stored whatever has happened to the pod meanwhile.
+    """Return a pod as its node reports it when its processes have succeeded."""
+    # Without a resource version Kubernetes stores it although the pod may have changed meanwhile.
     metadata = {key: value for key, value in pod["metadata"].items() if key != "resourceVersion"}
     containers = [
         {**container, "ready": False, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
@@ -132,12 +132,12 @@ def ended(pod: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def remove_leftovers() -> None:
-    """Remove fake nodes, the pods on them and their process, and open the real nodes; does nothing without any."""
+    """Remove fake nodes, their pods and the process of kwok, and untaint the real nodes; do nothing without any."""
     end_process()
     fake = _names(is_fake=True)
     _close(fake)
     for node in fake:
-        # Nobody but the program that is gone would say that they have ended.
+        # Only kwok, which has ended, would report that the pods' processes have ended.
         cluster.kubectl(
             *("delete", "pods", "--all-namespaces", "--field-selector", f"spec.nodeName={node}"),
             *("--force", "--grace-period=0"),
@@ -148,7 +148,7 @@ def remove_leftovers() -> None:
 
 
 def end_process() -> None:
-    """End the kwok that the pid file tells of, if it is one and runs."""
+    """End the kwok of the pid file, if that process runs and is a kwok."""
     text = PID_FILE.read_text() if PID_FILE.is_file() else ""
     if pid_files.is_valid(text, PROGRAM):
         os.kill(int(text), signal.SIGTERM)
@@ -171,12 +171,12 @@ def _kwok() -> Iterator[subprocess.Popen[bytes]]:
                 *("--node-lease-duration-seconds", str(LEASE_SECONDS)),
                 *(argument for name in KWOK_STAGES for argument in ("--config", programs / name)),
             ],
-            # It would read the user's own configuration too.
+            # kwok would read the user's own configuration too.
             env={**os.environ, "KWOK_WORKDIR": str(STATE / "kwok")},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # An interrupt at the terminal is for us: what we remove then needs no kwok, but others' pods do.
+            # An interrupt at the terminal must end only this program: removing other people's pods still needs kwok.
             start_new_session=True,
         )
     PID_FILE.write_text(f"{running.pid}\n")
@@ -190,7 +190,7 @@ def _kwok() -> Iterator[subprocess.Popen[bytes]]:
 def _all_ready(running: subprocess.Popen[bytes], count: int) -> bool:
     if running.poll() is not None:
         tail = "\n".join(LOG.read_text().splitlines()[-15:])
-        raise FakeNodesError(f"kwok has ended with code {running.returncode}; the end of its log {LOG}:\n{tail}")
+        raise FakeNodesError(f"kwok ended with code {running.returncode}; the last lines of its log {LOG}:\n{tail}")
     path = '{.items[*].status.conditions[?(@.type=="Ready")].status}'
     return _nodes(f"jsonpath={path}", LABEL).split().count("True") == count
 

@@ -1,22 +1,24 @@
-"""The testbed's JupyterHub: a real one, in which every person logs in and gets a token for the gateways."""
+"""The testbed's JupyterHub: a real one, at which every person logs in and gets a token for the gateways."""
 
 import json
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import requests
 
 from gateway import site
 from gateway.identity import accounts
-from testbed import content, docker, people, process, secret_files
+from release import content, process
+from testbed import docker, people, secret_files
 from testbed.images.table import HUB
 from testbed.paths import SECRETS, SITE, STATE
 
 NAME = "af-hub"
 ADDRESS = "172.30.0.12"
 ROOT_URL = f"http://{ADDRESS}:8000/hub/"
-"""What people see, through the hub's proxy."""
+"""The hub's address for browsers, through its proxy."""
 API_URL = f"{ROOT_URL}api"
 MOUNTED = STATE / "hub" / "configuration"
 DATABASE = STATE / "hub" / "state"
@@ -24,31 +26,36 @@ LEAST_PRIVILEGE = (
     *("--user", f"{os.getuid()}:{os.getgid()}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
     *("--read-only", "--tmpfs", "/tmp"),  # noqa: S108 - in the container
 )
-"""The owner of the mounted files, without any capability of root."""
+"""Run as the owner of the mounted files, without any capability of root."""
 SECONDS_TO_START = 60
 TIMEOUT = 10
-"""Seconds, of one request."""
+"""Timeout of one request in seconds."""
 
 
 class NoTokenError(Exception):
-    """Somebody has no token yet."""
+    """A person has no token yet."""
 
 
 def token(name: str) -> str:
-    """A person's JupyterHub token. Raises :class:`NoTokenError` when :func:`ensure_tokens` has not run."""
+    """Return a person's JupyterHub token. Raises :class:`NoTokenError` when :func:`ensure_tokens` has not run."""
     try:
         return (SECRETS / "tokens" / name).read_text()
     except FileNotFoundError as error:
-        raise NoTokenError(f"{name} has no JupyterHub token yet: run `make testbed` first") from error
+        raise NoTokenError(f"{name} has no JupyterHub token: run `make testbed` first") from error
+
+
+def password_file(name: str) -> Path:
+    """Return the file with a person's password for the log-in form."""
+    return SECRETS / "passwords" / name
 
 
 def password(name: str) -> str:
-    """What a person types into the log-in form."""
-    return (SECRETS / "passwords" / name).read_text()
+    """Return a person's password for the log-in form."""
+    return password_file(name).read_text()
 
 
 def ensure_hub() -> None:
-    """Make JupyterHub answer, with all people of ``people.yaml`` and the gateways as a service."""
+    """Have a JupyterHub that answers, with all people of ``people.yaml`` and the gateways as a service."""
     secrets = {
         secret_files.ensure("hub-token"): "service-token",
         secret_files.ensure("hub-crypt-key"): "crypt-key",
@@ -56,7 +63,7 @@ def ensure_hub() -> None:
     for person in people.load().people:
         secret_files.ensure(f"passwords/{person.name}", octets=12)
     if any(new for _, new in secrets):
-        # A bind mount keeps showing the file that it was made with.
+        # A bind mount keeps showing the file that existed when the container started.
         docker.remove_container(NAME)
     DATABASE.mkdir(mode=0o700, parents=True, exist_ok=True)
     mounts = {path: f"/run/testbed-secrets/{target}:ro" for (path, _), target in secrets.items()}
@@ -77,7 +84,7 @@ def ensure_hub() -> None:
 
 
 def _write_configuration() -> str:
-    """Write what the hub knows of people and its service; returns a digest of what it reads only at its start."""
+    """Write the hub's knowledge of people and its service. Return a digest of the files that it reads only at start."""
     MOUNTED.mkdir(parents=True, exist_ok=True)
     accounts = {person.name: auth_state(person) for person in people.load().people}
     (MOUNTED / "accounts.json").write_text(json.dumps(accounts))
@@ -87,7 +94,7 @@ def _write_configuration() -> str:
 
 
 def auth_state(person: people.Person) -> Mapping[str, int]:
-    """What the hub tells the gateways of a person: uid and gid, where the site says that the hub knows them."""
+    """Return what the hub tells the gateways of a person: uid and gid, for classes whose accounts the hub knows."""
     identity = site.load(SITE).identity
     account = people.load().account_of(person)
     if account is None or accounts.classify(person.name, identity.classes).account is not site.AccountSource.HUB:
@@ -112,7 +119,7 @@ def _answers() -> bool:
 
 
 def ensure_tokens() -> None:
-    """Make everybody's token one that the hub accepts: who has none logs in and asks for one."""
+    """Have a token for everybody that the hub accepts. A person without one logs in and requests it."""
     for person in people.load().people:
         if _knows(person) and _accepts_token(person.name):
             process.say(f"{person.name} has a token")
@@ -122,7 +129,7 @@ def ensure_tokens() -> None:
 
 
 def _knows(person: people.Person) -> bool:
-    """Whether the person logged in before, as what they are now: the hub learns uid and gid at a log-in."""
+    """Return whether the person logged in since their account changed: the hub learns uid and gid at a log-in."""
     answer = _get(f"users/{person.name}", (SECRETS / "hub-token").read_text())
     return answer.ok and answer.json()["auth_state"] == auth_state(person)
 
@@ -140,12 +147,12 @@ def _get(path: str, secret: str) -> requests.Response:
 
 
 def scopes(name: str) -> tuple[str, str]:
-    """What a token for the gateways may do: use them, and say whose it is."""
+    """Return the scopes of a token for the gateways: to use them, and to read whose token it is."""
     return f"access:services!service={site.load(SITE).identity.hub.service_name}", f"read:users!user={name}"
 
 
 def request_token(name: str, secret: str, lifetime_seconds: int | None = None) -> str:
-    """Log in through the form, as a browser does, and ask the hub's API for a token, which lives as long as asked for.
+    """Log in through the form, as a browser does, and request a token of this lifetime from the hub's API.
 
     Raises ``PermissionError`` when the hub refuses the password.
     """

@@ -1,4 +1,4 @@
-"""The notebook container: a user's place, with the stock client, the facility's volumes and a JupyterHub token."""
+"""The notebook container, in which users work: the stock client, the facility's volumes and a JupyterHub token."""
 
 import subprocess
 import tempfile
@@ -8,7 +8,8 @@ from typing import IO
 
 from gateway import client, site
 from gateway.site import Access
-from testbed import content, docker, hub, people, storage
+from release import content
+from testbed import docker, hub, people, storage
 from testbed.images.table import NOTEBOOK
 from testbed.paths import SITE, STATE
 
@@ -19,12 +20,14 @@ CONFIGURATION = STATE / "notebook" / "dask"
 
 
 def ensure_notebook() -> None:
-    """Make the container run, with a home directory for everybody."""
+    """Run the container, with a home directory for everybody."""
     volumes = {storage.volume_directory(volume): target(volume) for volume in site.load(SITE).storage}
     for source in volumes:
-        # Docker would make it, empty and owned by root.
+        # Docker would make the directory, empty and owned by root.
         if not source.is_dir():
-            raise RuntimeError(f"the notebook needs the directory {source}: run the step 'storage' before")
+            raise RuntimeError(
+                f"the notebook needs the directory {source}: run `make testbed`, whose step storage makes it"
+            )
     CONFIGURATION.mkdir(parents=True, exist_ok=True)
     (CONFIGURATION / "gateway.yaml").write_text(client.render(site.load(SITE)))
     docker.ensure_container(
@@ -45,15 +48,15 @@ def ensure_notebook() -> None:
 
 
 def target(volume: site.Volume) -> str:
-    """Where the notebook sees a volume: read-only when nobody's workers may write to it either."""
+    """Return where the notebook sees a volume: read-only when no user class may write to it."""
     writable = any(Access.READ_WRITE in by_class.values() for by_class in volume.access.values())
     return volume.path if writable else f"{volume.path}:ro"
 
 
 def identity(name: str) -> tuple[int, int, tuple[int, ...]]:
-    """Uid, gid and supplementary gids under which a person's notebook runs; nobody's for who has no account.
+    """Return uid, gid and supplementary gids of a person's notebook; those of ``nobody`` without an account.
 
-    Raises ``KeyError`` for somebody who is no person of the testbed.
+    Raises ``KeyError`` for a name that is not one of the testbed's people.
     """
     everybody = people.load()
     person = {person.name: person for person in everybody.people}[name]
@@ -64,7 +67,7 @@ def identity(name: str) -> tuple[int, int, tuple[int, ...]]:
 
 
 def environment(name: str) -> Mapping[str, str]:
-    """What the facility sets in a person's notebook."""
+    """Return the variables that the facility sets in a person's notebook."""
     uid, gid, _ = identity(name)
     return {
         "HOME": f"/home/{name}",
@@ -80,12 +83,12 @@ def environment(name: str) -> Mapping[str, str]:
 class Session(AbstractContextManager["Session"]):
     """The command that runs programs as a person in the notebook container.
 
-    The token is in a file that only its owner reads, until the session is left: never in an argument, which every
-    user of the machine sees, nor in the container's configuration.
+    The token is in a file that only its owner can read, until the session ends. Every user of the machine sees a
+    program's arguments and the container's configuration, so it is in neither.
     """
 
     def __init__(self, name: str, extra: Mapping[str, str | None] | None = None) -> None:
-        """``extra`` variables replace those of :func:`environment`; None leaves one out."""
+        """Make the file. ``extra`` variables replace those of :func:`environment`; None removes one."""
         merged = {**environment(name), **(extra or {})}
         self.name = name
         self._file: IO[str] = tempfile.NamedTemporaryFile("w", prefix="af-notebook-")  # noqa: SIM115 - see __exit__
@@ -97,9 +100,9 @@ class Session(AbstractContextManager["Session"]):
         self._file.close()
 
     def command(self, arguments: Sequence[str], *, terminal: bool = False) -> list[str]:
-        """The command line for the host; standard input is passed on."""
+        """Return the command line for the host; it passes standard input on."""
         uid, gid, groups = identity(self.name)
-        # docker exec's own --user knows only one group.
+        # docker exec's own option --user takes only one group.
         supplementary = ["--groups", ",".join(map(str, groups))] if groups else ["--clear-groups"]
         return [
             *("docker", "exec", "--interactive", *(["--tty"] if terminal else [])),
@@ -117,9 +120,9 @@ def run_as(
     timeout_seconds: float = 300,
     extra: Mapping[str, str | None] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as a person in the notebook container; the result has its output and exit code, whatever that is.
+    """Run a program as a person in the notebook container; return its output and its exit code, whichever it is.
 
-    The program is ended after ``timeout_seconds``: exit code 124.
+    A program that runs longer than ``timeout_seconds`` is killed; its exit code is 124.
     """
     with Session(name, extra) as session:
         return subprocess.run(

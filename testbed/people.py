@@ -16,7 +16,7 @@ PosixId = Annotated[int, Field(ge=1000)]
 
 
 class Model(BaseModel):
-    """Base of every section: unknown keys are refused, values never change."""
+    """Base of every section: refuses unknown keys; values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -39,40 +39,40 @@ class Account(Model):
 
     @property
     def home(self) -> str:
-        """Home directory, where there is one."""
+        """Home directory, on hosts that have one."""
         return f"/home/{self.name}"
 
 
 class Person(Model):
-    """Somebody with a login of the JupyterHub."""
+    """A person with a login of the JupyterHub."""
 
     name: PersonName
     """Login of the JupyterHub, with the suffix of the user class."""
     account: AccountName | None = None
-    """The account that they work with; none for somebody who is in no list."""
+    """The account that they work with; None for a person who is in no list."""
 
 
 class People(Model):
-    """Everybody."""
+    """All people, with accounts and groups."""
 
     groups: tuple[Group, ...]
     accounts: tuple[Account, ...]
     people: tuple[Person, ...]
 
     def account(self, name: str) -> Account:
-        """The account of that name. Raises ``KeyError``."""
+        """Return the account of that name. Raises ``KeyError``."""
         return {account.name: account for account in self.accounts}[name]
 
     def account_of(self, person: Person) -> Account | None:
-        """The account that a person works with, if any."""
+        """Return the account that a person works with, if any."""
         return self.account(person.account) if person.account else None
 
     def gid(self, group: str) -> int:
-        """The number of a group. Raises ``KeyError``."""
+        """Return the gid of a group. Raises ``KeyError``."""
         return {entry.name: entry.gid for entry in self.groups}[group]
 
     def members(self, group: str) -> tuple[Account, ...]:
-        """Accounts for which the group is supplementary."""
+        """Return the accounts for which the group is supplementary."""
         return tuple(account for account in self.accounts if group in account.supplementary_groups)
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Files with the number of a process that outlives, or may outlive, who has started it."""
+"""Files with the id of a process that may outlive the program that started it."""
 
 import re
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def name_of(pid: int) -> str | None:
-    """The name of a live process; one that has ended and only waits for its parent does not count."""
+    """Return the name of a live process. A zombie, which waits for its parent, counts as ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -16,5 +16,5 @@ def name_of(pid: int) -> str | None:
 
 
 def is_valid(text: str, program: str, name_of: Callable[[int], str | None] = name_of) -> bool:
-    """Whether a pid file's number is that of a process of this program."""
+    """Return whether the id in a pid file belongs to a process of this program."""
     return bool(re.fullmatch(r"\d+", text.strip())) and name_of(int(text)) == program

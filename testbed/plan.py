@@ -1,9 +1,10 @@
-"""The testbed's steps and what each needs."""
+"""The steps of the testbed, what each needs, and which of them ``make testbed`` and its relatives run."""
 
 from collections.abc import Callable
 
-from testbed import cluster, directory, docker, fake_nodes, hub, notebook, slurm, stack, storage, submission
-from testbed.images import Image, table
+from release.image import Image
+from testbed import cluster, directory, docker, fake_nodes, front, hub, notebook, slurm, stack, storage, submission
+from testbed.images import table
 from testbed.images.base import BASE
 from testbed.images.kubernetes import NODE
 from testbed.steps import Step
@@ -12,7 +13,7 @@ from testbed.toolchain.programs import KWOK_BUILD
 
 
 def _image(image: Image, *needs: str) -> Step:
-    base = f"image-{image.base.name}" if image.base else "docker"
+    base = f"image-{BASE.name}" if image.base else "docker"
     return Step(f"image-{image.name}", image.ensure, (base, *needs))
 
 
@@ -20,7 +21,7 @@ def _step(name: str, run: Callable[[], object], *needs: str) -> Step:
     return Step(name, run, needs)
 
 
-# In the order in which free hands take them: what the SLURM half needs comes first, the long Go builds run beside it.
+# Free workers take the steps in this order. The SLURM half's needs come first; the long Go builds run beside it.
 STEPS: list[Step] = [
     _step("docker", docker_engine.ensure),
     _step("kubernetes-programs", cluster.ensure_programs),
@@ -39,15 +40,16 @@ STEPS: list[Step] = [
     _image(table.HUB),
     _step("hub", hub.ensure_hub, "network", "image-hub"),
     _step("submission", submission.ensure_submission, "slurm", "hub", "image-submission", "ssh"),
+    _image(table.TRAEFIK),
+    _step("front", front.ensure_front, "submission", "image-traefik"),
     _image(table.NOTEBOOK),
     _step("tokens", hub.ensure_tokens, "hub"),
     _step("notebook", notebook.ensure_notebook, "network", "storage", "directory", "image-notebook"),
     _image(table.SERVER),
-    _image(table.TRAEFIK),
     _step("pulumi-programs", pulumi.ensure, "kubernetes-programs"),
     _image(NODE, "kubernetes-programs"),
     _step("cluster", cluster.ensure_cluster, "network", "storage", "image-node"),
-    # An interrupted load test may have left the real node closed.
+    # An interrupted load test may have left the real node tainted.
     _step("no-fake-nodes", fake_nodes.remove_leftovers, "cluster"),
     _step("ingress", cluster.ensure_ingress, "no-fake-nodes", "image-traefik"),
     _step(
@@ -59,10 +61,10 @@ STEPS: list[Step] = [
 ]
 
 PARTS: dict[str, tuple[str, ...]] = {
-    "all": tuple(step.name for step in STEPS if step.name != "load-programs"),
+    "all": tuple(step.name for step in STEPS if step.name not in ("front", "load-programs")),
     "toolchain": ("docker", "kubernetes-programs", "pulumi-programs"),
-    "slurm": ("environments", "submission", "tokens", "notebook"),
+    "slurm": ("environments", "front", "tokens", "notebook"),
     "kubernetes": ("environments", "stack", "tokens", "notebook"),
     "load-programs": ("load-programs",),
 }
-"""What ``make testbed`` and its relatives bring up."""
+"""What to bring up -> the steps that it consists of."""

@@ -1,4 +1,4 @@
-"""Which pods there were, and how many at the same time: a watch misses none, however short they live."""
+"""Which pods existed, and how many at the same time. A watch misses none, however short they live."""
 
 import contextlib
 import json
@@ -13,12 +13,12 @@ from testbed.paths import KUBECONFIG
 from testbed.toolchain.programs import KUBECTL
 
 TURN_SECONDS = 10
-"""After which Kubernetes ends a watch, to be begun again."""
+"""After this time Kubernetes ends a watch, which then starts again."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """News of a pod."""
+    """A change of a pod."""
 
     kind: str
     """``ADDED``, ``MODIFIED`` or ``DELETED``."""
@@ -26,12 +26,12 @@ class Event:
 
 
 def made(events: Sequence[Event]) -> set[str]:
-    """All pods that ever were."""
+    """Return the names of all pods that existed at any time."""
     return {event.pod for event in events}
 
 
 def most(events: Sequence[Event]) -> int:
-    """How many pods there were at the same time, at most."""
+    """Return the largest number of pods that existed at the same time."""
     present: set[str] = set()
     counts = [0]
     for event in events:
@@ -42,9 +42,10 @@ def most(events: Sequence[Event]) -> int:
 
 @contextlib.contextmanager
 def watched(namespace: str, selector: str) -> Iterator[Callable[[], list[Event]]]:
-    """Watch pods, of which there are none yet, while the context lasts; what is yielded tells all events so far.
+    """Watch pods while the context lasts; it begins before there are any. Yields a function that returns all events so
+    far.
 
-    It raises ``RuntimeError`` when events may be missing.
+    That function raises ``RuntimeError`` when events may be missing.
     """
     query = urllib.parse.urlencode({"labelSelector": selector})
     watch = Watch(f"/api/v1/namespaces/{namespace}/pods?{query}")
@@ -58,10 +59,10 @@ def watched(namespace: str, selector: str) -> Iterator[Callable[[], list[Event]]
 
 
 class Watch:
-    """Goes on where it was when Kubernetes ends it, as it does with readers that seem slow to it."""
+    """A watch of pods that resumes where Kubernetes has ended it. Kubernetes ends watches of readers that seem slow."""
 
     def __init__(self, path: str) -> None:
-        """Begin at the present state of the pods under a path of the API, which has a query."""
+        """Begin at the present state of the pods under an API path; the path has a query already."""
         self._path = path
         self._version: str = _version_of(path)
         self._events: list[Event] = []
@@ -69,7 +70,7 @@ class Watch:
         self._fault: str | None = None
 
     def follow(self) -> None:
-        """Take events until the end."""
+        """Take events until :meth:`end`."""
         while not self._ending.is_set():
             with _answering(
                 f"{self._path}&watch=1&timeoutSeconds={TURN_SECONDS}&resourceVersion={self._version}"
@@ -78,7 +79,7 @@ class Watch:
                     self.take(line)
 
     def take(self, line: bytes) -> None:
-        """Take a line of a watch; one that is not complete comes again."""
+        """Take a line of a watch. An incomplete line is ignored, because the resumed watch repeats it."""
         if not line.endswith(b"\n"):
             return
         news = json.loads(line)
@@ -91,13 +92,13 @@ class Watch:
         self._events.append(Event(news["type"], metadata["name"]))
 
     def events(self) -> list[Event]:
-        """All events so far. Raises ``RuntimeError`` when some may be missing."""
+        """Return all events so far. Raises ``RuntimeError`` when some may be missing."""
         if self._fault is not None:
             raise RuntimeError(f"the watch of {self._path} has ended: {self._fault}")
         return list(self._events)
 
     def end(self) -> None:
-        """Take no more events than those of this turn."""
+        """Take no more events after the current request."""
         self._ending.set()
 
 

@@ -1,22 +1,23 @@
-"""More processors than this machine has, for the Kubernetes node to give away.
+"""Declare more processors than this machine has on the Kubernetes node.
 
-Two of a laptop's cores would hold one scheduler and no worker of the user guide's sizes. Like SLURM's nodes, which
-declare theirs in slurm.conf, the Kubernetes node has a number of its own. The kubelet takes it from sysfs (cAdvisor:
-one directory per processor) and has no setting for it, so it finds directories of ours there. What really runs is
-scheduled by the kernel, which shares the true processors.
+Two of a laptop's cores would hold one scheduler and no worker of the user guide's sizes. SLURM's nodes declare their
+processors in slurm.conf. The kubelet has no such setting: it takes the number from sysfs (cAdvisor counts one directory
+per processor), so the node mounts directories of ours there. The kernel still schedules all processes on the true
+processors.
 """
 
 import os
 from pathlib import Path
 
-from testbed import content
+from release import content
 
 COUNT = 64
 SYSFS = "/sys/devices/system"
 
 
 def mounts() -> list[dict[str, object]]:
-    """kind's ``extraMounts`` that put :data:`COUNT` processors, or as many as there are, into a node's sysfs."""
+    """Return kind's ``extraMounts`` that put :data:`COUNT` processors, or more if the machine has more, into a node's
+    sysfs."""
     true = sorted(os.sched_getaffinity(0))
 
     def make(directory: Path) -> None:
@@ -24,7 +25,8 @@ def mounts() -> list[dict[str, object]]:
         (directory / "node").mkdir()
         for number in {*range(COUNT), *true}:
             (directory / "cpu" / f"cpu{number}").mkdir(parents=True)
-        # The kubelet writes the numbers of those that have a topology into the pods' cpuset: only true ones.
+        # The kubelet writes the numbers of the processors with a topology into the pods' cpuset, so only true ones have
+        # one.
         for number in true:
             topology = directory / "cpu" / f"cpu{number}" / "topology"
             topology.mkdir()

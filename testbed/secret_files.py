@@ -1,4 +1,4 @@
-"""Secrets of the running testbed: files that only their owner reads, made once."""
+"""Secrets of the running testbed: files that only their owner can read, made once."""
 
 import os
 import secrets
@@ -8,7 +8,8 @@ from testbed.paths import SECRETS
 
 
 def ensure(name: str, octets: int = 32) -> tuple[Path, bool]:
-    """The file ``SECRETS/name`` with that many random octets in hexadecimal digits, and whether it was made now."""
+    """Return the file ``SECRETS/name``, and whether it is new. A new one has that many random octets in hexadecimal
+    digits."""
     path = SECRETS / name
     if path.is_file() and path.stat().st_size:
         return path, False
@@ -17,7 +18,7 @@ def ensure(name: str, octets: int = 32) -> tuple[Path, bool]:
 
 
 def write(path: Path, text: str) -> None:
-    """Put a secret into a file that nobody else can read at any moment, and that is complete or absent."""
+    """Write a secret to a file that is complete or absent, and that other users can't read at any moment."""
     for directory in reversed([parent for parent in path.parents if parent.is_relative_to(SECRETS)]):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)

@@ -1,4 +1,4 @@
-"""A prompt in the notebook container."""
+"""A shell in the notebook container."""
 
 import subprocess
 import sys
@@ -7,13 +7,13 @@ from testbed import hub, notebook, people
 
 
 def run(name: str) -> int:
-    """Give a shell as that person; a script comes from standard input when that is no terminal.
+    """Run a shell as a person; without a terminal it reads a script from standard input.
 
-    Returns the shell's exit code, 2 for somebody whom the testbed does not know.
+    Returns the shell's exit code, or 2 when the testbed has no person of that name.
     """
     known = [person.name for person in people.load().people]
     if name not in known:
-        sys.stderr.write(f"nobody here is called {name}; there are {', '.join(known)}\n")
+        sys.stderr.write(f"The testbed has no person {name}. Choose one of {', '.join(known)}.\n")
         return 2
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if terminal:

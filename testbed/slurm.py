@@ -9,25 +9,27 @@ import jinja2
 
 from gateway.request import storage as storage_table
 from gateway.site import Backend, Site, load
-from testbed import content, docker, people, process, secret_files, storage, waiting
+from release import content, process
+from release.paths import ROOT
+from testbed import docker, people, secret_files, storage, waiting
 from testbed.certificates import certificate_authority
 from testbed.images.table import SLURM
-from testbed.paths import ROOT, SITE, STATE
+from testbed.paths import SITE, STATE
 
 ACCOUNTING = "slurmdbd"
 CONTROLLER = "slurmctld"
 CONFIGURATION = STATE / "slurm"
-"""Files of ``/etc/slurm``, the same on every machine of the cluster that needs them."""
+"""Files of ``/etc/slurm``, the same on every host of the cluster."""
 SLURM_CONFIGURATION = CONFIGURATION / "slurm.conf"
 SSSD_CONFIGURATION = STATE / "sssd.conf"
 SSSD_TEMPLATE = ROOT / "ansible" / "roles" / "directory_client" / "templates" / "sssd.conf.j2"
 NODE_CPUS = 64
-"""More than the machine has: what counts in tests is what SLURM believes."""
+"""More than the machine has: the tests need SLURM to believe that there are this many."""
 NODE_MEMORY_MIB = 262144
 READY_SECONDS = 90
 CONTROL_SHARES = "4096"
 NODE_SHARES = "512"
-"""A crowd of starting workers must not starve those who manage them."""
+"""Shares of processor time. Many starting workers must not starve SLURM's daemons."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,13 @@ NODES = (Node("hammer-a000", "172.30.0.23"), Node("hammer-a001", "172.30.0.24"))
 
 
 def munge_key() -> Path:
-    """The key by which the cluster's machines believe each other; on them and the submission host only."""
+    """Return the key by which munge authenticates the cluster's hosts. Only they and the submission host have it."""
     path, _ = secret_files.ensure("munge.key", octets=128)
     return path
 
 
 def ensure_slurm() -> None:
-    """Bring the cluster up, with the site's account for its groups' members."""
+    """Bring up the cluster, with the site's account for the members of its groups."""
     site = load(SITE)
     write_configuration(site)
     docker.ensure_network()
@@ -61,7 +63,7 @@ def ensure_slurm() -> None:
         docker.ensure_container(
             _machine(node.name, "slurmd", node.address, image, site, NODE_SHARES, mounts=node_mounts(site))
         )
-    waiting.until("all compute nodes are idle or at work", _nodes_ready, seconds=READY_SECONDS)
+    waiting.until("all compute nodes are idle or allocated", _nodes_ready, seconds=READY_SECONDS)
     waiting.until(
         "the controller knows the directory's accounts",
         functools.partial(_knows_accounts, [account.name for account in members(site)]),
@@ -81,7 +83,7 @@ def _machine(
     authority = site.identity.directory.ca_file
     if authority is None:
         raise ValueError(
-            f"{SITE}: identity.directory.ca_file is missing; the testbed's directory has its own authority"
+            f"{SITE}: identity.directory.ca_file is missing: the testbed's directory has an authority of its own"
         )
     key = munge_key()
     return docker.Container(
@@ -103,7 +105,7 @@ def _machine(
 
 
 def node_mounts(site: Site) -> dict[Path, str]:
-    """The storage that compute nodes see: writable if anybody may write there from SLURM."""
+    """Return the volumes that compute nodes mount: writable if a user class may write to them from SLURM."""
     found = {}
     for volume in site.storage:
         mounts = [
@@ -131,13 +133,13 @@ def write_configuration(site: Site) -> None:
 
 
 def sssd_configuration(site: Site) -> str:
-    """The directory's client, configured as Ansible configures the submission host's."""
+    """Return sssd's configuration, rendered from the template by which Ansible configures the submission host."""
     template = jinja2.Template(SSSD_TEMPLATE.read_text(), undefined=jinja2.StrictUndefined, trim_blocks=True)
     return str(template.render(site=site.model_dump(mode="json")))
 
 
 def slurm_configuration(site: Site) -> str:
-    """The text of slurm.conf."""
+    """Return the text of slurm.conf."""
     slurm = site.slurm
     nodes = ",".join(node.name for node in NODES)
     settings = {
@@ -150,7 +152,7 @@ def slurm_configuration(site: Site) -> str:
         "SlurmdSpoolDir": "/var/lib/slurm/slurmd",
         "SlurmctldPidFile": "/var/lib/slurm/slurmctld/slurmctld.pid",
         "SlurmdPidFile": "/run/slurmd.pid",
-        # Containers: no cgroups of their own, and not the CPUs that they claim.
+        # The nodes are containers: they have no cgroups of their own, and fewer CPUs than they declare.
         "ProctrackType": "proctrack/linuxproc",
         "TaskPlugin": "task/none",
         "JobAcctGatherType": "jobacct_gather/linux",
@@ -161,19 +163,20 @@ def slurm_configuration(site: Site) -> str:
         "SelectType": "select/cons_tres",
         "SelectTypeParameters": "CR_Core_Memory",
         "SchedulerType": "sched/backfill",
-        # By default a job waits up to 3 s for the next pass of the scheduler.
+        # By default a job waits up to 3 s for the scheduler's next pass.
         "SchedulerParameters": "batch_sched_delay=0",
         "EnforcePartLimits": "YES",
         "AccountingStorageType": "accounting_storage/slurmdbd",
         "AccountingStorageHost": ACCOUNTING,
         "AccountingStorageEnforce": "associations,limits,qos",
-        # Hammer's accounting keeps scripts and environments: nothing of a user's may be in them.
+        # Hammer's accounting stores job scripts and environments, so the tests check that they hold nothing of a
+        # user's.
         "AccountingStoreFlags": "job_script,job_env,job_comment",
         # The machine may be overloaded for a while.
         "MessageTimeout": "60",
         "SlurmdTimeout": "300",
-        # sbatch --export=LIST, which dask-gateway uses, has slurmd ask the user's login shell for its environment;
-        # after this long a job starts with the list alone.
+        # For sbatch --export=LIST, which dask-gateway uses, slurmd runs the user's login shell to get its environment.
+        # After this timeout the job starts with LIST alone.
         "GetEnvTimeout": "60",
     }
     lines = [f"{name}={value}" for name, value in settings.items()]
@@ -192,7 +195,7 @@ def slurm_configuration(site: Site) -> str:
     return "\n".join([*lines, ""])
 
 
-# The database's socket tells who asks, so there is no password.
+# The database authenticates its clients by the socket's peer, so it needs no password.
 _ACCOUNTING_CONFIGURATION = f"""\
 AuthType=auth/munge
 DbdHost={ACCOUNTING}
@@ -215,7 +218,7 @@ def _sacctmgr(*arguments: str) -> list[str]:
 
 
 def members(site: Site) -> list[people.Account]:
-    """Who may use the cluster: the members of the groups for which the gateway may submit."""
+    """Return the accounts that may use the cluster: members of the groups for which the gateway may submit."""
     found = {account for group in site.slurm.user_groups for account in people.load().members(group)}
     return sorted(found, key=lambda account: account.name)
 

@@ -1,7 +1,7 @@
 """The Pulumi stack on the testbed: the real ``pulumi up`` of the real program, with a file back end.
 
-Its copy of ``Pulumi.testbed.yaml``, with the testbed's images, certificate authority and (encrypted) JupyterHub token,
-lives beside the back end's files: all of that is true of one cluster only and goes with it.
+A copy of ``Pulumi.testbed.yaml`` gets the testbed's images, certificate authority and (encrypted) JupyterHub token. It
+lies beside the back end's files, because all of them describe one cluster and are deleted with it.
 """
 
 import json
@@ -13,27 +13,30 @@ import requests
 import yaml
 
 from gateway import site
-from testbed import certificates, cluster, content, process, secret_files, waiting
+from release import content, process
+from release.paths import PROJECT, ROOT
+from testbed import certificates, cluster, secret_files, waiting
 from testbed.images.table import ENVIRONMENT, SERVER, TRAEFIK
-from testbed.paths import KUBECONFIG, PROJECT, ROOT, SITE
+from testbed.paths import KUBECONFIG, SITE
+from testbed.public_names import ADDRESS
 from testbed.toolchain import pulumi
 
 STACK = "testbed"
 WORKSPACE = pulumi.STACK_STATE / "project"
-"""Where ``pulumi stack init`` and ``pulumi config`` write instead of into the clone."""
+"""Directory to which ``pulumi stack init`` and ``pulumi config`` write, so that the clone stays as it is."""
 CONFIGURATION = WORKSPACE / f"Pulumi.{STACK}.yaml"
 RECORD = pulumi.STACK_STATE / "deployed"
-"""Digest of everything that the last complete deployment was made from."""
+"""File with the digest of everything that the last complete deployment was made from."""
 LOCKS = pulumi.STACK_STATE / ".pulumi" / "locks"
 CHECKPOINT = pulumi.STACK_STATE / ".pulumi" / "stacks" / PROJECT / f"{STACK}.json"
 INPUTS = (ROOT / "infra", ROOT / "gateway", ROOT / "Pulumi.yaml", ROOT / f"Pulumi.{STACK}.yaml", SITE)
 SECONDS_TO_ANSWER = 120
 ANSWERS_IN_A_ROW = 3
-"""Traefik may still send a request to an API pod that has just gone."""
+"""Traefik may still send a request to an API pod that has just ended, so several answers in a row count."""
 
 
 def ensure_stack() -> None:
-    """Deploy the stack if anything that it is made of has changed, and wait until the API answers as users see it."""
+    """Deploy the stack if one of its inputs has changed; wait until the API answers under its public name."""
     images = {image.name: image.ensure() for image in (SERVER, ENVIRONMENT, TRAEFIK)}
     token = secret_files.ensure("hub-token")[0].read_text()
     authority = certificates.certificate_authority().read_text()
@@ -52,7 +55,7 @@ def ensure_stack() -> None:
 
 
 def preview_shows_no_change() -> bool:
-    """Whether ``pulumi preview`` would leave every object as it is. Raises :class:`process.CommandError`."""
+    """Return whether ``pulumi preview`` plans no change. Raises :class:`process.CommandError`."""
     shown = json.loads(_capture(["preview", "--json", *_selected()], directory=ROOT))
     summary: Mapping[str, int] = shown["changeSummary"]
     process.say(f"preview: {json.dumps(summary)}")
@@ -64,7 +67,7 @@ def _recorded() -> str | None:
 
 
 def _initialise() -> None:
-    """Have a stack, in the back end and as a configuration that goes with it."""
+    """Have a stack in the back end, and the configuration that goes with it."""
     if not CHECKPOINT.is_file():
         WORKSPACE.mkdir(parents=True, exist_ok=True)
         CONFIGURATION.unlink(missing_ok=True)
@@ -73,12 +76,13 @@ def _initialise() -> None:
 
 
 def _recover() -> None:
-    """Undo what an interrupted deployment leaves in the state: its lock (no two run at once) and its pending creates.
+    """Remove what an interrupted deployment leaves in the state: its lock and its pending creates.
 
-    What it did create is not in the state then; the next deployment takes it over.
+    No two deployments run at the same time, so the lock is stale. Objects that the interrupted deployment did create
+    are not in the state afterwards; the next deployment adopts them.
     """
     if any(LOCKS.rglob("*.json")):
-        process.say("an earlier deployment was interrupted")
+        process.say("an earlier deployment was interrupted; removing its lock and pending creates")
         _run(["cancel", STACK, "--yes"], directory=WORKSPACE)
         _run(["refresh", "--yes", "--skip-preview", "--clear-pending-creates", *_selected()], directory=ROOT)
 
@@ -94,7 +98,7 @@ def _configure(images: Mapping[str, str], authority: str, token: str) -> None:
 
 
 def _deploy() -> None:
-    # Refreshed, because somebody may have changed or deleted objects by hand.
+    # Refresh, because a person may have changed or deleted objects by hand.
     _run(["up", "--yes", "--skip-preview", "--refresh", "--suppress-outputs", *_selected()], directory=ROOT)
 
 
@@ -135,10 +139,10 @@ def _wait_until_it_answers() -> None:
 
 
 def _answers() -> bool:
-    """Whether a route answers through the ingress controller; its readiness alone would not say so."""
+    """Return whether a route answers through the ingress controller, whose readiness alone does not tell that."""
     gateway = site.load(SITE).kubernetes
     try:
-        response = requests.get(f"http://{cluster.ADDRESS}/api/version", headers={"Host": gateway.host}, timeout=5)
+        response = requests.get(f"http://{ADDRESS}/api/version", headers={"Host": gateway.host}, timeout=5)
     except requests.RequestException:
         return False
     return response.status_code == 200 and "version" in response.text

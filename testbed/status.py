@@ -1,11 +1,12 @@
-"""What of the testbed is up, what is not, and why."""
+"""Which parts of the testbed are up, and why the others are down."""
 
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gateway import site
-from testbed import cluster, directory, hub, notebook, people, process, slurm, submission
+from release import process
+from testbed import cluster, directory, hub, notebook, people, slurm, submission
 from testbed.paths import LOGS, SITE
 from testbed.toolchain import docker_engine
 
@@ -18,9 +19,13 @@ CONTAINERS = (
 )
 
 
+EXAMPLE = "alice"
+"""The person whom the summary names."""
+
+
 @dataclass(frozen=True)
 class Finding:
-    """What was found out about a part."""
+    """State of one part."""
 
     part: str
     is_up: bool
@@ -28,12 +33,12 @@ class Finding:
 
 
 def show(report: Callable[[str], None]) -> int:
-    """Report every part; returns 0 when all are up, else 1."""
+    """Report every part; return 0 when all are up, else 1."""
     findings = list(_findings())
     for finding in findings:
         report(f"{'up  ' if finding.is_up else 'DOWN'}  {finding.part:<34} {finding.detail}")
     if not all(finding.is_up for finding in findings):
-        report(f"\n`make testbed` brings up what is down; the logs of its steps are in {LOGS}.")
+        report(f"\n`make testbed` brings up the parts that are down. Its steps' logs are in {LOGS}.")
         return 1
     return 0
 
@@ -88,7 +93,7 @@ def _probe(part: str, command: list[str]) -> Finding:
     except process.CommandError as error:
         return Finding(part, False, _last_line(str(error)))
     except subprocess.TimeoutExpired:
-        return Finding(part, False, "no answer in 30 s")
+        return Finding(part, False, "no answer within 30 s")
 
 
 def _last_line(text: str) -> str:
@@ -97,23 +102,34 @@ def _last_line(text: str) -> str:
 
 
 def summary(part: str) -> str:
-    """The table at the end of ``make testbed``: addresses, users, the next commands."""
+    """Return the text at the end of ``make testbed``: addresses, people, the commands to go on with."""
     settings = site.load(SITE)
-    kubernetes, slurm = settings.kubernetes, settings.slurm
+    titles = {site.Backend.KUBERNETES: "Kubernetes", site.Backend.SLURM: "SLURM"}
     lines = []
-    if part in ("all", "kubernetes"):
-        lines += [f"Kubernetes  {kubernetes.address}  schedulers at {kubernetes.proxy_host}:{kubernetes.proxy_port}"]
-    if part == "all":
-        lines += [f"SLURM       {slurm.address}  schedulers at {slurm.proxy_host}:{slurm.proxy_port}"]
-    if part == "slurm":
-        lines += [f"SLURM       http://{slurm.submission_host}:{slurm.proxy_port} (its public names need Kubernetes)"]
+    for backend, title in titles.items():
+        gateway = settings.gateway(backend)
+        if part in ("all", backend.value):
+            lines += [f"{title:<11} {gateway.address}  schedulers at {gateway.proxy_host}:{gateway.proxy_port}"]
     names = ", ".join(person.name for person in people.load().people)
     lines += [
-        f"Users       {names}",
-        "Next        make demo              the user guide's snippet on both gateways",
-        "            make shell AS=alice    a prompt in her notebook",
-        "            make e2e               the end-to-end suite",
-        "            make testbed-status    what is up",
-        "            make testbed-down      remove it all",
+        f"People      {names}",
+        "Next        make demo              run the user guide's snippets on the gateways",
+        f"            make shell AS={EXAMPLE}    open a shell in her notebook",
+        "            make e2e               run the end-to-end suite",
+        "            make testbed-status    show which parts are up",
+        "            make testbed-down      remove everything",
+        *browser_lines(),
     ]
     return "\n".join(lines)
+
+
+def browser_lines() -> list[str]:
+    """Return how to open JupyterHub and dashboards in a browser; a password is told by its file."""
+    return [
+        "Browser     make hosts >>/etc/hosts    (as root) gives this machine the gateways' names",
+        f"            {hub.ROOT_URL}    JupyterHub: log in as {EXAMPLE},",
+        f"                with the password in {hub.password_file(EXAMPLE)}",
+        "            cluster.dashboard_link, in a notebook, is the address of a cluster's dashboard",
+        "            From another computer: ssh -D 1080 THIS-MACHINE, then in the browser the SOCKS 5 proxy",
+        "                localhost:1080, with DNS through the proxy",
+    ]

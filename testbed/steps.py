@@ -1,6 +1,7 @@
-"""Run steps that need each other, several at once, each with its own log; a later run goes on where this one stopped.
+"""Run steps that depend on each other, several at a time, each with a log of its own.
 
-Every step brings its part into the wanted state and is quick when it is there already, so "going on" is running again.
+Each step brings its part into the wanted state and returns quickly when the part is there already. After a failure or
+an interrupt, another run therefore goes on where the last one stopped.
 """
 
 import concurrent.futures
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import process
+from release import process
 from testbed.paths import LOGS
 
 REPORT_SECONDS = 60
@@ -22,15 +23,15 @@ class Step:
     """A part of the testbed."""
 
     name: str
-    """Lower case with dashes; also the name of its log."""
+    """Lower case with dashes; it names the log too."""
     run: Callable[[], object]
     """Brings the part into the wanted state."""
     needs: tuple[str, ...] = ()
-    """Names of the steps that must be done before."""
+    """Names of the steps that must have ended before."""
 
     @property
     def log(self) -> Path:
-        """Where the output of this step goes."""
+        """File with the output of this step."""
         return LOGS / f"{self.name}.log"
 
 
@@ -43,7 +44,10 @@ class StepError(Exception):
 
 
 def select(steps: Sequence[Step], wanted: Iterable[str]) -> list[Step]:
-    """The wanted steps and all that they need, in the given order. Raises ``KeyError`` for an unknown name."""
+    """Return the wanted steps and everything that they need, in the given order.
+
+    Raises ``KeyError`` for an unknown name.
+    """
     by_name = {step.name: step for step in steps}
     chosen: set[str] = set()
     waiting = deque(wanted)
@@ -56,17 +60,17 @@ def select(steps: Sequence[Step], wanted: Iterable[str]) -> list[Step]:
 
 
 def run(steps: Sequence[Step], report: Callable[[str], None], at_once: int = 4) -> None:
-    """Run all steps, each after those that it needs, up to ``at_once`` side by side.
+    """Run all steps, each after those that it needs, up to ``at_once`` at a time.
 
-    ``report`` gets a line when a step ends, and one a minute for steps that run longer. After a failure no further step
-    starts; raises the first :class:`StepError` when those that run have ended.
+    ``report`` gets a line when a step ends, and one a minute for a step that runs longer. After a failure no further
+    step starts. Raises the first :class:`StepError` once the running steps have ended.
     """
     LOGS.mkdir(parents=True, exist_ok=True)
     _Run(list(steps), report).all(at_once)
 
 
 class _Run:
-    """The state of one run of steps."""
+    """State of one run of steps."""
 
     def __init__(self, waiting: list[Step], report: Callable[[str], None]) -> None:
         self.waiting, self.report = waiting, report
@@ -99,7 +103,7 @@ class _Run:
         for future in finished:
             self._finish(self.running.pop(future), future)
         for future in () if finished else still:
-            self._line(self.running[future], "still at work")
+            self._line(self.running[future], "still running")
 
     def _finish(self, step: Step, future: concurrent.futures.Future[float]) -> None:
         error = future.exception()
@@ -129,7 +133,7 @@ def _run_one(step: Step) -> float:
 
 
 def explain(failure: StepError, lines: int = 20) -> str:
-    """What a person needs to go on: the step, its error, its log's place and last lines."""
+    """Return what a person needs to go on: the step, its error, its log's path and last lines."""
     tail = failure.step.log.read_text(errors="replace").splitlines()[-lines:]
     error = failure.error
     reason = (

@@ -11,23 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from gateway import site
-from testbed import content, people, process, wheels
+from release import content, process, wheels
+from testbed import people
 from testbed.images.base import BASE
 from testbed.paths import SITE, STORAGE
 
 ROOT_ID = 0
 SHARED_GROUP = "cms"
-"""Owns Depot's directory of the collaboration."""
+"""Group that owns Depot's directory of the collaboration."""
 STAMP = "conda-meta/testbed-content"
-"""In an environment: the digest of what it was made from, written last."""
+"""File in an environment with the digest of everything that it was made from. It is written last."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A directory, or a file, that has to be there."""
+    """A directory or file that must exist."""
 
     path: str
-    """As workers see it."""
+    """Path as workers see it."""
     uid: int = ROOT_ID
     gid: int = ROOT_ID
     mode: int = 0o755
@@ -40,35 +41,35 @@ class Environment:
     """A virtual environment in the directory layout of pixi or conda."""
 
     prefix: str
-    """Where it is, as workers see it."""
+    """Path as workers see it."""
     history: str
-    """What ``conda-meta/history`` says."""
+    """Content of ``conda-meta/history``."""
     packages: str = "environment"
-    """What is installed: the locked list ``requirements/NAME.txt``."""
+    """The locked list ``requirements/NAME.txt`` that is installed."""
 
     @property
     def key(self) -> str:
-        """Digest of what it is made from."""
+        """Digest of everything that the environment is made from."""
         return content.digest(wheels.wheelhouse(self.packages).key, BASE.digest, _RECIPE)
 
 
 def volume_directory(volume: site.Volume) -> Path:
-    """The machine's directory that stands for a volume."""
+    """Return the machine's directory that stands for a volume. Raises ``ValueError`` when the site names no path."""
     for source in (volume.slurm, volume.kubernetes):
         if isinstance(source, site.BindSource | site.HostPathSource):
             return STORAGE / PurePosixPath(source.path).name
     raise ValueError(
-        f"{SITE}: the testbed has no directory for the volume {volume.name}: no source is a bind or host-path"
+        f"{SITE}: the testbed has no directory for the volume {volume.name}: give it a source of kind bind or host-path"
     )
 
 
 def mounts(volumes: Iterable[site.Volume]) -> dict[Path, str]:
-    """Docker's volumes that put directories of the machine at their real paths, writable."""
+    """Return Docker volumes that mount the machine's directories at the volumes' own paths, writable."""
     return {volume_directory(volume): volume.path for volume in volumes}
 
 
 def source_mounts(testbed: site.Site) -> dict[Path, str]:
-    """Docker's volumes that put directories of the machine where a SLURM host finds the volumes' sources."""
+    """Return Docker volumes that mount the machine's directories at the sources that a SLURM host binds."""
     return {
         volume_directory(volume): volume.slurm.path
         for volume in testbed.storage
@@ -77,10 +78,10 @@ def source_mounts(testbed: site.Site) -> dict[Path, str]:
 
 
 def ensure_storage() -> None:
-    """Make the directories with their owners, modes and marker files. What users put there stays."""
+    """Make the directories with their owners, modes and marker files. Users' own files stay."""
     testbed = site.load(SITE)
     missing = [entry for entry in entries(testbed, people.load()) if not _is_right(entry, testbed)]
-    process.say(f"{len(missing)} of the storage directories' entries have to be made")
+    process.say(f"{len(missing)} of the storage directories' entries are missing")
     if not missing:
         return
     for volume in testbed.storage:
@@ -90,7 +91,7 @@ def ensure_storage() -> None:
 
 
 def entries(testbed: site.Site, everybody: people.People) -> list[Entry]:
-    """All entries, parents before what is in them."""
+    """Return all entries, parents before their children."""
     listed = [
         *_common(testbed, everybody.gid(SHARED_GROUP)),
         *(entry for person in everybody.people for entry in _personal(person, everybody)),
@@ -105,7 +106,7 @@ def entries(testbed: site.Site, everybody: people.People) -> list[Entry]:
 
 
 def _inheriting(entry: Entry) -> Entry:
-    """Depot's directories hand their group on to what is made in them, as the first one tells them to."""
+    """Return an entry of Depot with setgid: new files there get the directory's group, as on the real Depot."""
     if entry.text is None and PurePosixPath(entry.path).is_relative_to("/depot/cms"):
         return dataclasses.replace(entry, mode=entry.mode | stat.S_ISGID)
     return entry
@@ -119,7 +120,7 @@ def _common(testbed: site.Site, group: int) -> Iterator[Entry]:
     yield Entry("/depot/cms/users")
     yield Entry("/depot/cms/projects", gid=group, mode=0o775)
     yield Entry("/depot/cms/conda", gid=group, mode=0o775)
-    # "shared": where owners and modes forbid nobody to write, so that only the mount can.
+    # In "shared", owners and modes let every user write, so that only the mount can prevent it.
     yield Entry("/depot/cms/shared", gid=group, mode=0o777)
     yield Entry("/work/users")
     yield Entry("/work/projects")
@@ -174,7 +175,7 @@ def _pixi_manifest(names: tuple[str, ...]) -> str:
 
 
 def environments() -> list[Environment]:
-    """The users' environments on the testbed."""
+    """Return the users' environments on the testbed."""
     return [
         *(
             Environment(f"{project}/.pixi/envs/{name}", f"// made by pixi from {project}/pixi.toml\n")
@@ -189,16 +190,16 @@ def environments() -> list[Environment]:
 
 
 def ensure_environments() -> None:
-    """Make the users' environments at the paths where they are used, with the Python that pods and nodes have."""
+    """Make the users' environments at their own paths, with the Python that pods and nodes have."""
     testbed = site.load(SITE)
     wanted = [
         environment
         for environment in environments()
         if _text(_on_machine(f"{environment.prefix}/{STAMP}", testbed)) != environment.key
     ]
-    process.say(f"{len(wanted)} environments have to be made")
+    process.say(f"{len(wanted)} environments are missing or out of date")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        # Each in a copy of this context, in which output goes to the running step's log.
+        # Each runs in a copy of this context, in which output goes to the running step's log.
         done = [
             pool.submit(contextvars.copy_context().run, _make_environment, environment, testbed)
             for environment in wanted
@@ -240,7 +241,7 @@ def _in_container(
     standard_input: str,
     volumes: Mapping[Path, str] | None = None,
 ) -> None:
-    """Run a program as root with all volumes at their real paths: whoever may use docker may do it."""
+    """Run a program as root, in a container with all volumes at their own paths; the group docker may do so."""
     places = {**mounts(testbed.storage), **(volumes or {})}
     options = [option for place, target in places.items() for option in ("--volume", f"{place}:{target}")]
     process.run(
@@ -269,11 +270,11 @@ def _is_right(entry: Entry, testbed: site.Site) -> bool:
 
 
 def _on_machine(path: str, testbed: site.Site) -> Path:
-    """Where the machine has what workers see at a path."""
+    """Return where the machine has a path that workers see. Raises ``ValueError`` for a path outside of all volumes."""
     for volume in testbed.storage:
         if PurePosixPath(path).is_relative_to(volume.path):
             return volume_directory(volume) / PurePosixPath(path).relative_to(volume.path)
-    raise ValueError(f"{path} is on none of the volumes of {SITE}")
+    raise ValueError(f"{path} is on none of the volumes of {SITE}: choose a path below one of them")
 
 
 def _text(path: Path) -> str | None:

@@ -1,14 +1,16 @@
-"""The submission host: an empty machine with sshd that Ansible makes the SLURM gateway's, as it does with Hammer's."""
+"""The submission host: an empty machine with sshd, on which Ansible installs the SLURM gateway as on Hammer's."""
 
 import functools
 from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.site import load
-from testbed import ansible, bundle, content, docker, process, secret_files, slurm, storage, waiting
+from release import bundle, content, process
+from release.paths import ROOT
+from testbed import ansible, docker, secret_files, slurm, storage, waiting
 from testbed.certificates import certificate_authority
 from testbed.images.table import SUBMISSION
-from testbed.paths import ROOT, SECRETS, SITE, STATE
+from testbed.paths import SECRETS, SITE, STATE
 
 CONTAINER = "af-submission"
 SERVICES = ("dask-gateway.service", "dask-gateway-proxy.service")
@@ -17,12 +19,12 @@ KNOWN_HOSTS = STATE / "known_hosts"
 SSH_OPTIONS = f"-o UserKnownHostsFile={KNOWN_HOSTS} -o StrictHostKeyChecking=yes"
 """Options of ssh, as Ansible gives them."""
 STAMP = "/var/lib/af-testbed-play"
-"""On the host: the digest of the last play that ended well, and of all that went into it."""
+"""File on the host with the digest of the last play that succeeded, and of all its inputs."""
 READY_SECONDS = 60
 
 
 def ensure_submission() -> None:
-    """Bring the host up and run Ansible on it, unless the very same play has made it already."""
+    """Bring up the host and run Ansible on it, unless the same play has succeeded there already."""
     ensure_host()
     if _is_made():
         process.say("the play has run and the services are active")
@@ -45,7 +47,7 @@ def ensure_host() -> None:
                 SSH_KEY.with_suffix(".pub"): "/root/.ssh/authorized_keys:ro",
                 **storage.source_mounts(site),
             },
-            # What systemd asks of a container. Its own share of processor time: see testbed/slurm.py.
+            # systemd needs these options of a container. For the shares of processor time see testbed/slurm.py.
             options=(
                 *("--privileged", "--cgroupns", "private", "--cpu-shares", "2048"),
                 *("--tmpfs", "/run:exec", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),  # noqa: S108
@@ -58,7 +60,7 @@ def ensure_host() -> None:
 
 
 def run_play(*, check: bool = False) -> ansible.Play:
-    """Run the play on the host, in any case. Raises ``RuntimeError`` that names the task that failed."""
+    """Run the play on the host. Raises ``RuntimeError`` that names the task that failed."""
     variables = {
         "ansible_ssh_private_key_file": str(SSH_KEY),
         "ansible_ssh_common_args": SSH_OPTIONS,
@@ -101,6 +103,6 @@ def _ensure_ssh_key() -> None:
 
 
 def _note_host_key(address: str) -> None:
-    """Learn the host's key over docker, where nobody can stand in between."""
+    """Read the host's key over docker, which no other machine can intercept."""
     key = docker.execute(CONTAINER, ["cat", "/etc/ssh/ssh_host_ed25519_key.pub"])
     KNOWN_HOSTS.write_text(f"{address} {key}")

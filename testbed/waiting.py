@@ -1,13 +1,13 @@
-"""Wait for something that another program brings about."""
+"""Wait until a condition holds that another program brings about."""
 
 import time
 from collections.abc import Callable
 
 
 def until(what: str, check: Callable[[], bool], *, seconds: float, pause_seconds: float = 0.3) -> None:
-    """Return as soon as ``check`` holds. Raises ``TimeoutError`` that says what did not come about."""
+    """Return as soon as ``check`` returns true. Raises ``TimeoutError`` that says what did not happen."""
     deadline = time.monotonic() + seconds
     while not check():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not so after {seconds:g} s")
+            raise TimeoutError(f"not within {seconds:g} s: {what}")
         time.sleep(pause_seconds)

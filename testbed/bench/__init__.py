@@ -1,1 +1,1 @@
-"""``make bench``: how long the testbed's own commands take, and ours beside stock dask-gateway on the same testbed."""
+"""``make bench``: time the testbed's own commands, then our gateways beside stock dask-gateway on the same testbed."""

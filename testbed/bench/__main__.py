@@ -7,23 +7,25 @@ import platform
 import sys
 from collections.abc import Sequence
 
-from testbed import process
+from release import process
 from testbed.bench import commands, figures, gateways, sides
 from testbed.paths import STATE
 
 REPETITIONS = 10
 ERRORS_SHOWN = 3
-"""Of a side in a measure; the file has all."""
+"""Errors of a side in a measure that are printed; the file has all."""
 RESULTS = STATE / "bench.json"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure and print the tables; returns the exit code."""
+    """Measure and print the tables; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m testbed.bench", description=__doc__)
     what = parser.add_subparsers(dest="what", required=True)
-    own = what.add_parser("commands", help="the testbed's own commands; the testbed goes down and comes up again")
-    own.add_argument("--cold", action="store_true", help="begin without caches and images (about 40 minutes each)")
-    both = what.add_parser("gateways", help="ours beside stock; the testbed must be up, and nobody else use it")
+    own = what.add_parser(
+        "commands", help="time the testbed's own commands; this takes the testbed down and brings it up again"
+    )
+    own.add_argument("--cold", action="store_true", help="start without caches and images (about 40 minutes each)")
+    both = what.add_parser("gateways", help="time ours beside stock; the testbed must be up and otherwise unused")
     both.add_argument("--repetitions", type=int, default=REPETITIONS)
     known = [measure.name for measure in gateways.MEASURES]
     both.add_argument("--only", nargs="+", choices=known, default=known, metavar="MEASURE", help=", ".join(known))
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _gateways(names: Sequence[str], repetitions: int) -> int:
-    """Returns 1 when something failed on our side, else 0."""
+    """Measure the gateways; return 1 when a measure of ours failed, else 0."""
     process.log_file.set(sys.stderr)
     results: list[figures.Result] = []
     _print(f"{repetitions} repetitions, ours and stock in turns", "", *figures.HEADER)

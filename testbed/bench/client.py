@@ -1,11 +1,11 @@
-"""Either side's client: stock dask-gateway in the notebook container, told what to do line by line.
+"""A client of either gateway: stock dask-gateway in the notebook container, which runs requests line by line.
 
-Runs there from its source alone. A line of standard input is a request as JSON, ``{"do": NAME, ...arguments}``; a line
-of standard output is the reply, ``{"value": ...}`` or ``{"error": class, "message": text}``. What still runs when the
-input ends is shut down.
+It runs there from its source alone. A line of standard input is a request as JSON, ``{"do": NAME, ...arguments}``; a
+line of standard output is the reply, ``{"value": ...}`` or ``{"error": class, "message": text}``. At the end of the
+input it shuts down the clusters that still run.
 
-It uses the client's asynchronous interface: the other one blocks for ever when the garbage collector closes one of its
-objects on the event loop's own thread (dask-gateway 2026.3.0, see tests/e2e/kernel.py).
+It uses the client's asynchronous interface. The synchronous one blocks for ever when the garbage collector closes one
+of its objects on the event loop's own thread (dask-gateway 2026.3.0, see tests/e2e/kernel.py).
 """
 
 import asyncio
@@ -22,12 +22,12 @@ REQUEST_SECONDS = 600
 
 
 def increased(number: int) -> int:
-    """What a worker computes."""
+    """Return a number plus one: the computation of a worker."""
     return number + 1
 
 
 class Person:
-    """Somebody with a connection to a gateway, and with one cluster at most."""
+    """A person with a connection to a gateway, and with one cluster at most."""
 
     def __init__(self, address: str, proxy_address: str, name: str, token: str | None) -> None:
         auth = BasicAuth(name) if token is None else JupyterHubAuth(token)
@@ -35,7 +35,7 @@ class Person:
         self.cluster: Any = None
 
     async def new_cluster(self, options: Mapping[str, Any]) -> float:
-        """Seconds until the cluster runs and its scheduler answers."""
+        """Create a cluster; return the seconds until it runs and its scheduler answers."""
         started = time.perf_counter()
         cluster = self.gateway.new_cluster(**options)
         await cluster
@@ -44,7 +44,7 @@ class Person:
         return taken
 
     async def shutdown(self) -> float:
-        """When it was asked for, in seconds since the epoch."""
+        """Shut down the cluster; return the time of the request in seconds since the epoch."""
         asked = time.time()
         cluster, self.cluster = self.cluster, None
         if cluster is not None:
@@ -52,28 +52,28 @@ class Person:
         return asked
 
     async def close(self) -> None:
-        """Leave nothing behind."""
+        """Shut down the cluster and close the connection."""
         await self.shutdown()
         await self.gateway.close()
 
 
 class Requests:
-    """What can be asked for: the public methods."""
+    """The requests, one per public method."""
 
     def __init__(self) -> None:
         self._people: list[Person] = []
 
     async def connect(self, address: str, proxy_address: str, people: Sequence[tuple[str, str | None]]) -> None:
-        """Connect people, each with a name and a token (None: the name is believed); the gateway must answer all."""
+        """Connect people, each with a name and a token (None: the gateway trusts the name); all must be answered."""
         self._people += [Person(address, proxy_address, name, token) for name, token in people]
         await asyncio.gather(*(person.gateway.list_clusters() for person in self._people))
 
     async def new_cluster(self, options: Mapping[str, Any]) -> float:
-        """See :meth:`Person.new_cluster`; of the first person, as everything but :meth:`crowd`."""
+        """Do :meth:`Person.new_cluster` for the first person, as all methods but :meth:`crowd` do."""
         return await self._people[0].new_cluster(options)
 
     async def refusal(self, options: Mapping[str, Any]) -> float:
-        """Seconds until a request for a cluster is refused. Raises ``AssertionError`` if it is not."""
+        """Return the seconds until a request for a cluster is refused. Raises ``AssertionError`` if it is accepted."""
         started = time.perf_counter()
         try:
             await self.new_cluster(options)
@@ -82,7 +82,7 @@ class Requests:
         raise AssertionError(f"not refused: {options}")
 
     async def first_result(self) -> float:
-        """Seconds from the wish for a worker until its first result."""
+        """Return the seconds from the request for a worker until its first result."""
         cluster = self._people[0].cluster
         started = time.perf_counter()
         await cluster.scale(1)
@@ -91,36 +91,39 @@ class Requests:
             return time.perf_counter() - started
 
     async def scale(self, count: int) -> float:
-        """When that many workers were asked for, in seconds since the epoch."""
+        """Request that many workers; return the time of the request in seconds since the epoch."""
         asked = time.time()
         await self._people[0].cluster.scale(count)
         return asked
 
     async def shutdown(self) -> float:
-        """See :meth:`Person.shutdown`."""
+        """Do :meth:`Person.shutdown` for the first person."""
         return await self._people[0].shutdown()
 
     async def cluster_name(self) -> str:
-        """The name of the present cluster."""
+        """Return the name of the present cluster."""
         return str(self._people[0].cluster.name)
 
     async def listing(self, status: str) -> dict[str, float]:
-        """Seconds that a listing of the person's clusters in a state takes, and how many there are."""
+        """Return the seconds that a listing of the person's clusters in a state takes, and the number of clusters in
+        it."""
         started = time.perf_counter()
         clusters = await self._people[0].gateway.list_clusters(status=status)
         return {"seconds": time.perf_counter() - started, "count": len(clusters)}
 
     async def imports(self, prefix: str) -> float:
-        """Seconds in which an environment's interpreter starts and imports what a scheduler needs."""
+        """Return the seconds in which an environment's interpreter starts and imports a scheduler's modules."""
         started = time.perf_counter()
         program = await asyncio.create_subprocess_exec(f"{prefix}/bin/python", "-c", "import distributed.scheduler")
         assert await program.wait() == 0
         return time.perf_counter() - started
 
     async def crowd(self, options: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-        """Everybody makes a cluster at once: the seconds of those who got one, and the errors of the others.
+        """Create a cluster for everybody at once; return the seconds of the successful ones and the errors of the
+        others.
 
-        Each has options of their own, and shuts it down as soon as it runs: not all of them have room at the same time.
+        Each person has options of their own, and shuts down the cluster as soon as it runs: they have no room all at
+        the same time.
         """
 
         async def visit(person: Person, wanted: Mapping[str, Any]) -> float:
@@ -142,13 +145,13 @@ async def _replies(requests: Requests, stream: IO[str]) -> AsyncIterator[dict[st
         method = getattr(requests, request.pop("do"))
         try:
             yield {"value": await asyncio.wait_for(method(**request), REQUEST_SECONDS)}
-        except Exception as error:  # noqa: BLE001 - whoever asked decides what it means
+        except Exception as error:  # noqa: BLE001 - the bench decides what it means
             yield {"error": type(error).__name__, "message": str(error)}
 
 
 async def _main() -> None:
     output = os.fdopen(os.dup(1), "w", buffering=1)
-    # What libraries print must not be taken for replies.
+    # Standard output carries the replies, so send the output of libraries to standard error.
     os.dup2(2, 1)
     requests = Requests()
     try:

@@ -1,7 +1,7 @@
-"""How long the testbed's own commands take on this machine.
+"""Time the testbed's own commands on this machine.
 
-Each run is a whole process, as a person would start it. Cold, the caches of the project, of Go and of Docker's images
-are put out of reach first, by giving the run empty ones.
+Each run is a whole process, as a person would start it. A cold run gets empty directories for the caches of the project
+and of Go, and Docker's images are removed before it.
 """
 
 import os
@@ -11,14 +11,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from testbed import down, process
-from testbed.paths import PROJECT, ROOT
+from release import process
+from release.paths import PROJECT, ROOT
+from testbed import down
 from testbed.toolchain import docker_engine
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is timed, after what."""
+    """A command that is timed, and what happens before it."""
 
     title: str
     command: tuple[str, ...]
@@ -27,7 +28,7 @@ class Measurement:
 
 
 def measurements(cold: str | None) -> Iterator[Measurement]:
-    """What is timed, in order; ``cold`` is an empty directory for caches, or None."""
+    """Return the measurements in order; ``cold`` is an empty directory for caches, or None."""
     up, nothing = ("make", "testbed"), dict[str, str]()
     if cold:
         caches = {"XDG_CACHE_HOME": f"{cold}/cache", "GOCACHE": f"{cold}/go-build", "GOMODCACHE": f"{cold}/go-modules"}
@@ -52,7 +53,7 @@ def _forget() -> None:
 
 
 def seconds(measurement: Measurement) -> float:
-    """How long the command takes. Raises ``subprocess.CalledProcessError`` when it fails."""
+    """Run a measurement's command; return its seconds. Raises ``subprocess.CalledProcessError`` when it fails."""
     measurement.prepare()
     started = time.monotonic()
     environment = {**os.environ, **measurement.environment}
@@ -61,7 +62,7 @@ def seconds(measurement: Measurement) -> float:
 
 
 def rows(*, is_cold: bool) -> Iterator[str]:
-    """The lines of the table, each as soon as it is known."""
+    """Yield the lines of the table, each as soon as it is measured."""
     yield "| what | seconds |"
     yield "|---|---|"
     with tempfile.TemporaryDirectory(prefix=f"{PROJECT}-cold-", ignore_cleanup_errors=True) as directory:

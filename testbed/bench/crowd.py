@@ -1,4 +1,4 @@
-"""People for the bench alone: logins of the JupyterHub of the class whose accounts the hub itself knows."""
+"""People for the bench alone: logins of the JupyterHub in the class whose accounts the hub knows."""
 
 import contextlib
 import json
@@ -11,14 +11,14 @@ from testbed import hub, people, secret_files
 from testbed.paths import SITE
 
 FIRST_UID = 41001
-"""Of nobody else."""
+"""First uid of these people; no other account has one of them."""
 TOKEN_SECONDS = 4 * 3600
-"""After that the hub forgets their tokens by itself; nobody can log in as them once the bench has ended."""
+"""Lifetime of their tokens. The hub forgets these by itself; after the bench these people can't log in."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """One of them."""
+    """One of these people."""
 
     name: str
     uid: int
@@ -26,12 +26,12 @@ class Member:
 
     @property
     def env(self) -> dict[str, str]:
-        """What such users must pass (user guide, section 2)."""
+        """Variables that users of this class must pass (user guide, section 2)."""
         return dict(zip(IDENTITY_VARIABLES, map(str, (self.uid, self.gid)), strict=True))
 
 
 def members(count: int) -> list[Member]:
-    """That many of them."""
+    """Return that many people."""
     classes = load(SITE).identity.classes
     suffix = next(user_class.suffix for user_class in classes if user_class.account is AccountSource.HUB)
     gid = people.load().groups[0].gid
@@ -40,7 +40,7 @@ def members(count: int) -> list[Member]:
 
 @contextlib.contextmanager
 def logged_in(everybody: Sequence[Member]) -> Iterator[Mapping[str, str]]:
-    """They exist for the hub while the context lasts: name -> token."""
+    """Make people known to the hub while the context lasts; yield name -> token."""
     accounts = hub.MOUNTED / "accounts.json"
     before = accounts.read_text()
     passwords = {member.name: secret_files.ensure(f"passwords/{member.name}", octets=12)[0] for member in everybody}

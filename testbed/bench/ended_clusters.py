@@ -1,7 +1,6 @@
-"""Many clusters of a person in a gateway's list, without a pod: such as are over.
+"""Many ended clusters of a person in a gateway's list, without pods.
 
-Upstream lists clusters that are over by the same way as others; they cost the machine nothing, and both controllers
-leave them alone.
+Upstream lists ended clusters like others. They cost the machine nothing, and both controllers leave them alone.
 """
 
 import contextlib
@@ -17,7 +16,7 @@ SECONDS_TO_END = 120
 
 
 def copies(original: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    """DaskClusters like one that there is, told to end before they began."""
+    """Return copies of a DaskCluster that are told to stop before they start."""
     metadata = original["metadata"]
     return [
         {
@@ -35,7 +34,7 @@ def copies(original: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
 
 
 def described(name: str) -> Mapping[str, Any]:
-    """The DaskCluster ``NAMESPACE.NAME``."""
+    """Return the DaskCluster ``NAMESPACE.NAME``."""
     namespace, _, short = name.partition(".")
     found: Mapping[str, Any] = json.loads(
         cluster.kubectl("--namespace", namespace, "get", KIND, short, "--output", "json")
@@ -45,13 +44,13 @@ def described(name: str) -> Mapping[str, Any]:
 
 @contextlib.contextmanager
 def added(original: Mapping[str, Any], count: int) -> Iterator[None]:
-    """That many more clusters like one that there was are in the list of those that are over, in the context."""
+    """Add that many ended clusters like the given one to the list while the context lasts."""
     namespace = original["metadata"]["namespace"]
     objects = {"apiVersion": "v1", "kind": "List", "items": copies(original, count)}
     try:
         cluster.kubectl("create", "--filename=-", standard_input=json.dumps(objects))
         waiting.until(
-            f"{count} clusters in {namespace} are over", lambda: _ended(namespace) == count, seconds=SECONDS_TO_END
+            f"{count} clusters in {namespace} have ended", lambda: _ended(namespace) == count, seconds=SECONDS_TO_END
         )
         yield
     finally:

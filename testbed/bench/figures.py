@@ -1,4 +1,4 @@
-"""What came out, as numbers and as a table: medians, 95th percentiles, and whether what was to be reached is. Pure."""
+"""Results as numbers and as a table: medians, 95th percentiles, and whether goals are reached. Pure."""
 
 import math
 import statistics
@@ -8,13 +8,13 @@ from enum import StrEnum
 
 
 class Statistic(StrEnum):
-    """What is compared."""
+    """The value of a series that is compared."""
 
     MEDIAN = "median"
     P95 = "p95"
 
     def of(self, values: Sequence[float]) -> float:
-        """Of one value or more; between two of them on a straight line, as ``numpy.percentile`` does."""
+        """Return a quantile of one value or more, interpolated on a straight line as ``numpy.percentile`` does."""
         if self is Statistic.MEDIAN or len(values) == 1:
             return statistics.median(values)
         return statistics.quantiles(values, n=20, method="inclusive")[-1]
@@ -22,28 +22,28 @@ class Statistic(StrEnum):
 
 @dataclass(frozen=True)
 class Goal:
-    """What is to be reached."""
+    """A value that a result must not exceed."""
 
     most: float
-    """As a multiple of stock's, or in seconds when stock has nothing like it."""
+    """As a multiple of stock's; in seconds when stock has no such value."""
     by: Statistic = Statistic.MEDIAN
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured, in seconds."""
+    """Values of a measurement in seconds."""
 
     title: str
     ours: Sequence[float]
     stock: Sequence[float] = ()
-    """Empty where stock has nothing like it."""
+    """Empty where stock has no such feature."""
     goal: Goal | None = None
     errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Side -> what went wrong there; an error of ours means that nothing is reached."""
+    """Side -> its errors. After an error of ours no goal is reached."""
 
     @property
     def ratio(self) -> float | None:
-        """Ours as a multiple of stock's."""
+        """Return ours as a multiple of stock's."""
         if not self.ours or not self.stock:
             return None
         statistic = self.goal.by if self.goal else Statistic.MEDIAN
@@ -53,7 +53,7 @@ class Result:
 
     @property
     def is_reached(self) -> bool | None:
-        """Whether the goal is reached; None when there is none, or nothing to compare with."""
+        """Return whether the goal is reached; None without a goal or without values to compare."""
         if self.goal is None:
             return None
         if self.errors.get("ours"):
@@ -63,7 +63,7 @@ class Result:
         return None if self.errors.get("stock") or not self.ours else self.goal.by.of(self.ours) <= self.goal.most
 
     def as_json(self) -> dict[str, object]:
-        """All values, for who wants to look closer."""
+        """Return all values, for a closer analysis."""
         return {
             "title": self.title,
             "unit": "seconds",
@@ -83,7 +83,7 @@ HEADER = (
 
 
 def row(result: Result) -> str:
-    """Its line of the Markdown table."""
+    """Return the result's line of the Markdown table."""
     cells = [
         result.title,
         _cell(result.ours, result.errors.get("ours", ())),
@@ -109,5 +109,5 @@ def _goal(result: Result) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in three digits or fewer."""
+    """Return seconds in three digits or fewer."""
     return f"{seconds * 1000:.3g} ms" if seconds < 0.1 else f"{seconds:.2f} s"

@@ -1,4 +1,4 @@
-"""What no gateway can save: how long Kubernetes and SLURM take to start something that does nothing."""
+"""Lower bounds for every gateway: how long Kubernetes and SLURM take to start a program that does nothing."""
 
 import time
 
@@ -8,7 +8,7 @@ POD = "bench-nothing"
 
 
 def pod_seconds(namespace: str, image: str) -> float:
-    """From the wish for a pod until it is ready; two calls of kubectl are in it."""
+    """Return the seconds from the request for a pod until it is ready; they include two calls of kubectl."""
     run = ("--image", image, "--image-pull-policy=IfNotPresent", "--restart=Never", "--command", "--", "sleep", "60")
     here = ("--namespace", namespace)
     started = time.perf_counter()
@@ -21,7 +21,7 @@ def pod_seconds(namespace: str, image: str) -> float:
 
 
 def job_seconds(account: str, slurm_account: str, partition: str) -> float:
-    """From the wish for a batch job until it runs; a call of docker is in it."""
+    """Return the seconds from the submission of a batch job until it runs; they include a call of docker."""
     output = f"/depot/cms/users/{account}/bench-nothing"
     where = ("--account", slurm_account, "--partition", partition, "--chdir", "/", "--output", output)
     submit = ("sbatch", "--wait", *where, "--wrap", "date +%s.%N")

@@ -1,4 +1,4 @@
-"""Ours beside stock, on the same testbed, in turns."""
+"""Measure ours beside stock on the same testbed, in turns."""
 
 import contextlib
 import functools
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from gateway.request.environments import DEFAULT_PIXI_ENVIRONMENT, Environment
 from gateway.site import Backend, load
-from testbed import process, submission
+from release import process
+from testbed import submission
 from testbed.bench import crowd, ended_clusters, floor, processor_time, quota_cost, sides, squeue
 from testbed.bench.figures import Goal, Result, Statistic
 from testbed.bench.sides import OURS, STOCK, Client, Side
@@ -19,30 +20,30 @@ from testbed.demo import PIXI_PROJECT
 from testbed.paths import SITE
 
 ENVIRONMENT = Environment("pixi_project", PIXI_PROJECT, DEFAULT_PIXI_ENVIRONMENT)
-"""Where everything runs, on both sides and both back ends."""
+"""The environment of all clusters, on both sides and both back ends."""
 PAUSE_SECONDS = 5
-"""Between clusters: the one before is gone by then."""
+"""Pause between clusters, in which the previous one ends."""
 WORKERS = 100
 LISTED = 200
 LISTINGS = 10
-"""Of each side in a repetition: they take milliseconds."""
+"""Listings of each side in a repetition: each takes milliseconds."""
 USERS = 30
 SLURM_USERS = ("alice", "bob")
-"""Purdue's on the testbed; each makes their share of :data:`USERS` clusters."""
+"""The testbed's Purdue users; each creates an equal share of :data:`USERS` clusters."""
 IDLE_SECONDS = 60
 QUOTA_REPETITIONS = 50
 LIGHT: Mapping[Backend, Mapping[str, float]] = {
     Backend.KUBERNETES: {"worker_cores": 0.1, "worker_memory": 0.25},
     Backend.SLURM: {"worker_cores": 1, "worker_memory": 1},
 }
-"""Workers of which the machine can run some."""
+"""Workers of which the machine can run several."""
 HEAVY = {"worker_cores": 16, "worker_memory": 64}
-"""SLURM workers most of which wait in the queue: the machine's time to start Pythons is not what is measured."""
+"""SLURM workers of which most wait in the queue, so that the machine's time to start Python is left out."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The two sides of a back end, and how often each is measured."""
+    """The two sides of a back end, and the number of repetitions of each measurement."""
 
     backend: Backend
     ours: Side
@@ -52,11 +53,11 @@ class Bench:
     def connected(
         self, people: Sequence[str] = (sides.PERSON,), tokens: Mapping[str, str] | None = None
     ) -> contextlib.AbstractContextManager[Mapping[str, Client]]:
-        """A client of each side."""
+        """Yield a client of each side."""
         return _connected((self.ours, self.stock), people, tokens)
 
     def options(self, sizes: Mapping[str, float]) -> dict[str, object]:
-        """The options of a cluster; stock does not choose the environment by them."""
+        """Return the options of a cluster. Stock does not choose the environment by them."""
         return {"pixi_project": ENVIRONMENT.path, **sizes}
 
     @property
@@ -74,23 +75,23 @@ def _connected(
 
 
 def wait_for_phase(share: float) -> None:
-    """Sleep until that share of a second of the clock is over.
+    """Sleep until that share of a second of the clock has passed.
 
-    SLURM looks at its queue once a second, the kubelet at its containers. Where each repetition begins at another
-    phase, and both sides at the same, neither is lucky.
+    SLURM schedules its queue once a second, and the kubelet reconciles its containers once a second. Each repetition
+    begins at another phase of the second, the same for both sides, so that neither side has an advantage.
     """
     time.sleep((share - time.time()) % 1)
 
 
 def turns(repetitions: int) -> Iterator[tuple[str, ...]]:
-    """The order of the sides in each repetition: who was last is first, so that neither always follows the other."""
+    """Yield the order of the sides in each repetition. It alternates, so that neither side always follows the other."""
     for number in range(repetitions):
         yield (OURS, STOCK) if number % 2 == 0 else (STOCK, OURS)
 
 
 @contextlib.contextmanager
 def benches(repetitions: int) -> Iterator[Mapping[Backend, Bench]]:
-    """Both back ends' with stock up beside ours, as long as the context lasts."""
+    """Yield both back ends' benches, with stock up beside ours while the context lasts."""
     with (
         stock_kubernetes.up(ENVIRONMENT.prefix) as kubernetes,
         stock_slurm.up(ENVIRONMENT.prefix) as slurm,
@@ -100,10 +101,10 @@ def benches(repetitions: int) -> Iterator[Mapping[Backend, Bench]]:
 
 
 def starts(bench: Bench) -> Iterator[Result]:
-    """A cluster, its first worker, the first result."""
+    """Measure the start of a cluster, and of its first worker until the first result."""
     running, first = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
     with bench.connected() as clients:
-        # The first time warms caches up and does not count.
+        # The first repetition fills caches and does not count.
         for number, order in enumerate(turns(bench.repetitions + 1)):
             phase = number / bench.repetitions
             for side in order:
@@ -119,7 +120,7 @@ def starts(bench: Bench) -> Iterator[Result]:
 
 
 def refusals(bench: Bench) -> Iterator[Result]:
-    """What stock has nothing like: requests that are refused before or after a look at the environment."""
+    """Measure requests that are refused before or after a check of the environment. Stock has no such checks."""
     wrong = {
         "refused before anything runs (`worker_cores=-1`)": {"pixi_project": ENVIRONMENT.path, "worker_cores": -1},
         "refused after a look as the user (`pixi_env` not installed)": {
@@ -134,7 +135,7 @@ def refusals(bench: Bench) -> Iterator[Result]:
 
 
 def many_workers(bench: Bench) -> Iterator[Result]:
-    """How fast many SLURM jobs come and go."""
+    """Measure how fast many SLURM jobs start and end."""
     came, went = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
     errors = defaultdict[str, list[str]](list)
     with bench.connected() as clients, squeue.watched(sides.PERSON) as watch:
@@ -157,7 +158,7 @@ def _came_and_went(bench: Bench, client: Client, watch: squeue.Watch) -> tuple[f
     before = watch.now()
     client.ask("new_cluster", options=bench.options(HEAVY))
     asked = client.ask("scale", count=WORKERS)
-    # The scheduler's job is the one more.
+    # One job more, for the scheduler.
     came = functools.partial(squeue.seconds_until, since=asked, count=WORKERS + 1, before=before)
     arrived = watch.wait("all workers are in the queue", came)
     ended = client.ask("shutdown")
@@ -167,14 +168,14 @@ def _came_and_went(bench: Bench, client: Client, watch: squeue.Watch) -> tuple[f
 
 @dataclass(frozen=True)
 class Crowd:
-    """Who makes clusters at once."""
+    """People that create clusters at the same time."""
 
     title: str
     people: Sequence[str]
     tokens: Mapping[str, str] | None
-    """None: the testbed's."""
+    """None stands for the testbed's tokens."""
     env: Sequence[Mapping[str, str]]
-    """What each passes as the option of that name."""
+    """The value of the option ``env`` of each person."""
 
 
 @contextlib.contextmanager
@@ -187,13 +188,13 @@ def _kubernetes_crowd() -> Iterator[Crowd]:
 
 @contextlib.contextmanager
 def _slurm_crowd() -> Iterator[Crowd]:
-    # Only accounts of the directory may submit, and each has to be one of SLURM's accounting too.
+    # Only accounts of the directory may submit, and each must be known to SLURM's accounting.
     people = [SLURM_USERS[number % len(SLURM_USERS)] for number in range(USERS)]
     yield Crowd(f"{USERS} clusters at once of {len(SLURM_USERS)} users, until they run", people, None, [{}] * USERS)
 
 
 def crowds(bench: Bench) -> Iterator[Result]:
-    """Many users who all make a cluster at once."""
+    """Measure the start of clusters that many users create at the same time."""
     make = _kubernetes_crowd if bench.backend is Backend.KUBERNETES else _slurm_crowd
     times, errors = defaultdict[str, list[float]](list), defaultdict[str, list[str]](list)
     both = {OURS: bench.ours, STOCK: bench.stock}
@@ -201,7 +202,8 @@ def crowds(bench: Bench) -> Iterator[Result]:
         wanted = [{**bench.options(LIGHT[bench.backend]), "env": env} for env in everybody.env]
         for order in turns(bench.repetitions):
             for side in order:
-                # One side's connections at a time: each heartbeat of a crowd takes the other's processor.
+                # Connect one side at a time: the heartbeats of a connected crowd take processor time from the other
+                # side.
                 with sides.client(both[side], everybody.people, everybody.tokens) as client:
                     got = client.ask("crowd", options=wanted)
                 times[side] += got["seconds"]
@@ -211,13 +213,13 @@ def crowds(bench: Bench) -> Iterator[Result]:
 
 
 def listings(bench: Bench) -> Iterator[Result]:
-    """The list of many clusters, of equally many on both sides."""
+    """Measure the listing of many clusters, of equally many on both sides."""
     times = defaultdict[str, list[float]](list)
     with bench.connected() as clients, contextlib.ExitStack() as stack:
         originals = {side: _ended_cluster(bench, client) for side, client in clients.items()}
         time.sleep(PAUSE_SECONDS)
         there = {side: client.ask("listing", status="stopped")["count"] for side, client in clients.items()}
-        # Each side gets one more at least.
+        # Add at least one cluster on each side.
         count = max(LISTED, *(1 + number for number in there.values()))
         for side, original in originals.items():
             stack.enter_context(ended_clusters.added(original, count - there[side]))
@@ -238,7 +240,7 @@ def _ended_cluster(bench: Bench, client: Client) -> Mapping[str, object]:
 
 
 def idle(bench: Bench) -> Iterator[Result]:
-    """Processor time of gateways that nobody uses, at the same time on both sides."""
+    """Measure the processor time of idle gateways, on both sides at the same time."""
     times = defaultdict[str, list[float]](list)
     readers = _readers(bench.backend)
     for _ in range(bench.repetitions):
@@ -264,7 +266,7 @@ def _readers(backend: Backend) -> Mapping[str, Callable[[], float]]:
 
 
 def quotas(_bench: Bench) -> Iterator[Result]:
-    """What the check of a user's total costs."""
+    """Measure the check of a user's total."""
     site = load(SITE)
     title = f"check of the user's total for a cluster more, beside {quota_cost.CLUSTERS_OF_ALL} of all users"
     yield Result(title, quota_cost.of_create(site, QUOTA_REPETITIONS), goal=Goal(0.005))
@@ -275,7 +277,7 @@ def quotas(_bench: Bench) -> Iterator[Result]:
 
 
 def floors(bench: Bench) -> Iterator[Result]:
-    """What the starts of clusters are made of that no gateway can save."""
+    """Measure the parts of a cluster's start that no gateway can shorten."""
     site, count = load(SITE), range(bench.repetitions)
     if bench.backend is Backend.KUBERNETES:
         image = stock_kubernetes.deployed_images().environment
@@ -295,10 +297,10 @@ def floors(bench: Bench) -> Iterator[Result]:
 
 @dataclass(frozen=True)
 class Measure:
-    """Something that is measured on some back ends."""
+    """A measurement on some back ends."""
 
     name: str
-    """For the command line."""
+    """Name on the command line."""
     run: Callable[[Bench], Iterator[Result]]
     backends: tuple[Backend, ...] = (Backend.KUBERNETES, Backend.SLURM)
 
@@ -316,7 +318,7 @@ MEASURES = (
 
 
 def measured(names: Sequence[str], repetitions: int) -> Iterator[Result]:
-    """The results of the measures of these names, each as soon as it is known; one that fails ends no other."""
+    """Yield the results of the named measures, each as soon as it is known; a failure ends only its own measure."""
     with benches(repetitions) as both:
         for measure in MEASURES:
             for backend in measure.backends if measure.name in names else ():

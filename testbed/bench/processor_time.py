@@ -7,26 +7,26 @@ from gateway.kubernetes import names
 from testbed import cluster, docker
 
 OF_CHILDREN = slice(13, 15)
-"""Of the fields after the command's name in /proc/PID/stat: user and system time of children which have ended, in the
-clock's ticks (``man 5 proc``)."""
+"""Positions of user and system time of ended children among the fields after the command's name in /proc/PID/stat, in
+clock ticks (``man 5 proc``)."""
 SCRIPT = """
 for file in $(grep -lE "$1" /proc/[0-9]*/cgroup 2>/dev/null); do
   cat "${file%/cgroup}/stat" "${file%/cgroup}"/task/*/schedstat 2>/dev/null
 done
 true
 """
-"""Processes come and go while it looks."""
+"""Program that prints these files of processes in control groups; a process may end meanwhile."""
 
 
 def seconds_of(lines: Iterable[str]) -> float:
-    """Processor seconds by lines of /proc/PID/stat and of /proc/PID/task/TID/schedstat.
+    """Return processor seconds from lines of /proc/PID/stat and of /proc/PID/task/TID/schedstat.
 
-    Who runs for a part of a tick now and then is seldom seen by ticks, so what runs is counted by the scheduler's
+    Clock ticks miss most of a process that runs for parts of a tick, so running processes count by the scheduler's
     nanoseconds.
     """
     ticks = nanoseconds = 0
     for line in lines:
-        # The command's name, in brackets, may hold anything.
+        # The command's name, in brackets, may hold any character.
         _, of_process, fields = line.rpartition(")")
         if of_process:
             ticks += sum(map(int, fields.split()[OF_CHILDREN]))
@@ -36,14 +36,16 @@ def seconds_of(lines: Iterable[str]) -> float:
 
 
 def spent(before: float, after: float) -> float:
-    """Seconds between two looks. Raises ``RuntimeError`` for processes that are not the same any more."""
+    """Return the seconds between two readings. Raises ``RuntimeError`` when the processes differ."""
     if after < before:
-        raise RuntimeError("a gateway was restarted while its idle time was measured: nobody else may use the testbed")
+        raise RuntimeError(
+            "a gateway restarted while its idle time was measured: leave the testbed alone and measure again"
+        )
     return after - before
 
 
 def of_namespace(namespace: str) -> float:
-    """Of the containers of a namespace's pods but for those of users' clusters, so far."""
+    """Read the processor time of the containers of a namespace's pods, except those of users' clusters."""
     selector = f"{names.COMPONENT_LABEL} notin ({names.SCHEDULER_COMPONENT},{names.WORKER_COMPONENT})"
     output = "jsonpath={.items[*].metadata.uid}"
     uids = cluster.kubectl("--namespace", namespace, "get", "pods", "--selector", selector, "--output", output).split()
@@ -51,7 +53,7 @@ def of_namespace(namespace: str) -> float:
 
 
 def of_units(container: str, units: Iterable[str]) -> float:
-    """Of systemd's units in a container, so far."""
+    """Read the processor time of systemd's units in a container."""
     return _of_control_groups(container, [f"/{unit}$" for unit in units])
 
 

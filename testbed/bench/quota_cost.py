@@ -20,16 +20,16 @@ from gateway.request.options import ClusterRequest
 from gateway.site import GIB, Site
 
 CLUSTERS_OF_ALL = 200
-"""What the API server looks through when somebody makes one more."""
+"""Number of clusters that the API server checks when a user creates one more."""
 CLUSTERS_OF_USER = 20
 WORKERS_OF_CLUSTER = 14
-"""What the controller has counted of the user when one more cluster wants workers."""
+"""Number of the user's clusters in the controller's ledger when one more requests workers."""
 WANTED = 100
 USERS = tuple(f"user{number}" for number in range(CLUSTERS_OF_ALL // CLUSTERS_OF_USER))
 
 
 def of_create(site: Site, repetitions: int) -> list[float]:
-    """Seconds in which the API server sees whether a user has room for a cluster."""
+    """Return the seconds in which the API server checks whether a user has room for a cluster."""
     clusters = [_cluster(site, f"c{number}", USERS[number % len(USERS)]) for number in range(CLUSTERS_OF_ALL)]
     total = quota.Resources.of_total(site.kubernetes.user_total)
     scheduler = quota.Resources.of_role(clusters[0]["spec"]["config"], "scheduler")
@@ -59,7 +59,7 @@ def of_scale(site: Site, repetitions: int) -> list[float]:
 
 
 def _cluster(site: Site, name: str, username: str) -> dict[str, Any]:
-    """A DaskCluster as the API server of Kubernetes tells it."""
+    """Return a DaskCluster as the API server of Kubernetes sends it."""
     account = Account(name=username, uid=20001, gid=20000, groups=())
     environment = Environment(option="conda_env", path="/depot/cms/conda/analysis")
     request = ClusterRequest(username, site.kubernetes.classes[0], account, environment, {}, 1.0, GIB)

@@ -1,4 +1,4 @@
-"""The two sides, ours and stock, and a client of either: always a stock one, in the notebook."""
+"""The two sides of the comparison, ours and stock, and a client of either: always a stock one, in the notebook."""
 
 import contextlib
 import json
@@ -17,11 +17,11 @@ OURS, STOCK = "ours", "stock"
 CLIENT = Path(__file__).with_name("client.py").read_text()
 SECONDS_TO_END = 120
 PERSON = "alice"
-"""Who measures what one person alone does."""
+"""The person for measurements with one person."""
 
 
 class ClientError(Exception):
-    """The client in the notebook could not do what it was told."""
+    """The client in the notebook could not do a request."""
 
     def __init__(self, side: str, message: str) -> None:
         self.side = side
@@ -37,31 +37,31 @@ class Side:
     address: str
     proxy_address: str
     has_tokens: bool
-    """Whether people show a JupyterHub token; else the gateway believes their names."""
+    """Whether people authenticate by a JupyterHub token; else the gateway trusts their names."""
 
 
 def ours(backend: Backend) -> Side:
-    """Our gateway, as the user guide has it."""
+    """Return our gateway, as the user guide has it."""
     gateway = load(SITE).gateway(backend)
     return Side(OURS, gateway.address, f"{gateway.proxy_host}:{gateway.proxy_port}", has_tokens=True)
 
 
 def stock(address: str, proxy_address: str) -> Side:
-    """Upstream's gateway."""
+    """Return upstream's gateway."""
     return Side(STOCK, address, proxy_address, has_tokens=False)
 
 
 class Client:
-    """The client of a side, in the notebook, connected as one or more people."""
+    """The client of a side in the notebook, connected as one or more people."""
 
     def __init__(self, side: Side, process: subprocess.Popen[str], errors: Callable[[], str]) -> None:
         self.side, self._process, self._errors = side, process, errors
 
     def ask(self, what: str, **arguments: Any) -> Any:
-        """The value of a method of :class:`testbed.bench.client.Requests`. Raises :class:`ClientError`."""
+        """Call a method of :class:`testbed.bench.client.Requests` and return its value. Raises :class:`ClientError`."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        # Tokens go over the pipe: never in an argument, which every user of the machine sees.
+        # Send tokens over the pipe: every user of the machine sees the arguments of programs.
         self._process.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -73,7 +73,7 @@ class Client:
 
 @contextlib.contextmanager
 def client(side: Side, people: Sequence[str] = (PERSON,), tokens: Mapping[str, str] | None = None) -> Iterator[Client]:
-    """A client of a side, connected as people with these tokens, or with the testbed's."""
+    """Yield a client of a side, connected as people with these tokens, or with the testbed's."""
     with tempfile.TemporaryFile("w+") as errors, notebook.Session(PERSON) as session:
 
         def printed() -> str:
@@ -95,7 +95,7 @@ def client(side: Side, people: Sequence[str] = (PERSON,), tokens: Mapping[str, s
             made.ask("connect", address=side.address, proxy_address=side.proxy_address, people=pairs)
             yield made
         finally:
-            # The end of its input makes it shut down what still runs.
+            # At the end of its input the client shuts down the clusters that still run.
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
             process.wait(timeout=SECONDS_TO_END)

@@ -1,4 +1,4 @@
-"""SLURM's queue as it changes: when jobs came, and when they were gone."""
+"""SLURM's queue over time: when jobs arrive, and when they have ended."""
 
 import contextlib
 import subprocess
@@ -17,38 +17,39 @@ while :; do
     read -r -t "$2" _; [ $? -gt 128 ] || break
 done
 """
-"""A line for each look; ends with its input."""
+"""A program that prints one line per reading, and ends with its input."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a person's queue held at a moment."""
+    """The jobs of a person's queue at a moment."""
 
     seconds: float
-    """Since the epoch; containers share the machine's clock."""
+    """In seconds since the epoch; containers share the machine's clock."""
     jobs: frozenset[str]
 
 
 def parsed(line: str) -> Look:
-    """A line of :data:`LOOP`."""
+    """Parse a line of :data:`LOOP`."""
     seconds, *jobs = line.split()
     return Look(float(seconds), frozenset(jobs))
 
 
 def seconds_until(looks: Sequence[Look], since: float, count: int, before: frozenset[str]) -> float | None:
-    """How long after ``since`` the queue first held ``count`` jobs that were not there ``before``; None: never."""
+    """Return the seconds after ``since`` at which the queue first held ``count`` jobs beside those of ``before``, or
+    None."""
     found = (look.seconds for look in looks if look.seconds >= since and len(look.jobs - before) >= count)
     return next((seconds - since for seconds in found), None)
 
 
 def seconds_until_gone(looks: Sequence[Look], since: float, before: frozenset[str]) -> float | None:
-    """How long after ``since`` the queue held nothing any more that was not there ``before``; None: not yet."""
+    """Return the seconds after ``since`` at which the queue held only jobs of ``before`` again, or None."""
     found = (look.seconds for look in looks if look.seconds >= since and not look.jobs - before)
     return next((seconds - since for seconds in found), None)
 
 
 class Watch:
-    """Looks at the queue of a person, one after the other."""
+    """Readings of a person's queue, one after the other."""
 
     def __init__(self, stream: Iterator[str]) -> None:
         self.looks: list[Look] = []
@@ -61,24 +62,24 @@ class Watch:
             self._first.set()
 
     def now(self) -> frozenset[str]:
-        """The jobs of the last look. Raises ``TimeoutError`` when there is none."""
+        """Return the jobs of the last reading. Raises ``TimeoutError`` when there is none."""
         if not self._first.wait(30):
             raise TimeoutError("squeue does not answer")
         return self.looks[-1].jobs
 
     def wait(self, what: str, found: Callable[[Sequence[Look]], float | None]) -> float:
-        """The number that is found in the looks as soon as there is one. Raises ``TimeoutError`` that says what."""
+        """Return the number that ``found`` gets from the readings as soon as there is one. Raises ``TimeoutError``."""
         deadline = time.monotonic() + MOST_SECONDS
         while (number := found(self.looks)) is None:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{what}: not so after {MOST_SECONDS} s")
+                raise TimeoutError(f"not within {MOST_SECONDS} s: {what}")
             time.sleep(PAUSE_SECONDS)
         return number
 
 
 @contextlib.contextmanager
 def watched(account: str) -> Iterator[Watch]:
-    """Look at the queue of an account while the context lasts."""
+    """Watch the queue of an account while the context lasts."""
     command = ["docker", "exec", "--interactive", f"af-{slurm.CONTROLLER}", "bash", "-c", LOOP, "squeue"]
     process = subprocess.Popen(
         [*command, account, str(PAUSE_SECONDS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -6,8 +6,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import content, process
-from testbed.images import Image
+from release import content, process
+from release.image import Image
 
 SUITE = "bookworm"
 PACKAGES = ("ca-certificates", "iproute2", "procps", "python3", "python3-venv", "tini")
@@ -16,17 +16,17 @@ FALLBACK_MIRROR_FILE = Path("/etc/apt/sources.list")
 
 
 def mirror() -> str:
-    """Address of the Debian archive that this machine itself uses. Raises ``RuntimeError`` when none is found."""
+    """Return the address of this machine's Debian archive. Raises ``RuntimeError`` when none is configured."""
     for path, pattern in ((SOURCES, r"^URIs:\s*(\S+)"), (FALLBACK_MIRROR_FILE, r"^deb\s+(?:\[.*?\]\s+)?(\S+)")):
         found = re.search(pattern, path.read_text(), re.MULTILINE) if path.is_file() else None
         if found:
             return found.group(1)
-    raise RuntimeError(f"no Debian archive found in {SOURCES} or {FALLBACK_MIRROR_FILE}")
+    raise RuntimeError(f"neither {SOURCES} nor {FALLBACK_MIRROR_FILE} names a Debian archive: add one")
 
 
 @dataclass(frozen=True)
 class BaseImage(Image):
-    """An image imported from a debootstrap directory instead of built from a Dockerfile."""
+    """An image that is imported from a debootstrap directory, without a Dockerfile."""
 
     @property
     def digest(self) -> str:

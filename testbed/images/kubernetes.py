@@ -1,9 +1,9 @@
-"""The images of the Kubernetes half's machine: kind's node, and the control plane's images inside it."""
+"""The images of the Kubernetes half: kind's node, and the control plane's images inside it."""
 
 from pathlib import Path
 
-from testbed import content, process
-from testbed.images import Image
+from release import content, process
+from release.image import Image
 from testbed.images.base import BASE
 from testbed.toolchain import versions
 from testbed.toolchain.programs import COREDNS_BUILD, KUBERNETES_BUILD
@@ -24,7 +24,7 @@ NAMES = {
 
 
 def archive(image: Image) -> content.Input:
-    """A file of ``docker save`` with an image."""
+    """Return a file that ``docker save`` writes for an image."""
 
     def save(directory: Path) -> None:
         process.run(["docker", "save", "--output", directory / "image.tar", image.ensure()])

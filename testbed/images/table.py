@@ -1,31 +1,16 @@
-"""Every image of the testbed, in one table."""
+"""The images that the testbed's containers and pods run."""
 
 from pathlib import Path
 
-from gateway.as_user import preflight
-from testbed import content, wheels
-from testbed.images import Image
+from release import content, images, wheels
+from release.image import Image
 from testbed.images.base import BASE
 from testbed.images.kubernetes import COMPONENTS, COREDNS, NODE, PAUSE
-from testbed.paths import ROOT
 
 HERE = Path(__file__).resolve().parent
 
-SERVER = Image(
-    "server",
-    ROOT / "gateway" / "Dockerfile.server",
-    base=BASE,
-    inputs={"wheels": wheels.wheelhouse("gateway"), "project": wheels.project_wheel()},
-)
-ENVIRONMENT = Image(
-    "environment",
-    ROOT / "gateway" / "Dockerfile.environment",
-    base=BASE,
-    inputs={
-        name: content.source(ROOT / "gateway" / "as_user" / name)
-        for name in ("preflight.py", "preload.py", *preflight.COMPANIONS)
-    },
-)
+SERVER = images.server(BASE)
+ENVIRONMENT = images.environment(BASE)
 TRAEFIK = Image("traefik", HERE / "traefik" / "Dockerfile", base=BASE, inputs={"wheels": wheels.wheelhouse("traefik")})
 HUB = Image(
     "hub",

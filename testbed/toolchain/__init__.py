@@ -1,5 +1,6 @@
-"""The programs that the testbed needs on this machine: Docker's engine, Go, kind, kubectl and Pulumi's trio.
+"""The programs that the testbed needs on this machine: Docker's engine, Go, kind, kubectl and three of Pulumi's.
 
-For each: the one that is installed when its version fits (:mod:`testbed.toolchain.versions`), else Debian's package
-(:mod:`testbed.toolchain.debian`), else a build from its Go module (:mod:`testbed.toolchain.go`), cached by content.
+The testbed takes each program from the first of these: the machine, when its version fits
+(:mod:`testbed.toolchain.versions`); Debian's package (:mod:`testbed.toolchain.debian`); a build from its Go module
+(:mod:`testbed.toolchain.go`), cached by content.
 """

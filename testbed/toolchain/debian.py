@@ -1,4 +1,4 @@
-"""Debian packages on this machine: installed by root, named in exact commands for everybody else."""
+"""Install Debian packages on this machine: root does, other users get the commands for their administrator."""
 
 import os
 import re
@@ -7,33 +7,34 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from testbed import process
+from release import process
 from testbed.images.base import FALLBACK_MIRROR_FILE, SOURCES
 
 TRIXIE = "trixie"
 TRIXIE_SOURCES = Path("/etc/apt/sources.list.d/trixie.sources")
 TRIXIE_PREFERENCES = Path("/etc/apt/preferences.d/trixie")
 PREFERENCES_TEXT = "Package: *\nPin: release n=trixie\nPin-Priority: 100\n"
-"""Below everything installed and below bookworm: only what is asked for by name comes from trixie."""
+"""Priority below everything installed and below bookworm: apt takes from trixie only the packages that a command names
+so."""
 
 _one_at_a_time = threading.Lock()
-"""apt refuses a second run while the first is at work."""
+"""apt refuses to run while another apt runs."""
 
 
 class AdministratorNeededError(Exception):
-    """Something that only root can do; carries the commands."""
+    """Only root can do this; the error carries the commands."""
 
     def __init__(self, purpose: str, commands: Sequence[str]) -> None:
         self.purpose, self.commands = purpose, tuple(commands)
         lines = "\n".join(f"  {command}" for command in commands)
-        super().__init__(f"{purpose}. An administrator has to run, as root:\n{lines}")
+        super().__init__(f"{purpose}. Ask an administrator to run as root:\n{lines}")
 
 
 def ensure_programs(programs: Sequence[str], packages: Sequence[str], purpose: str) -> None:
     """Install ``packages`` unless all ``programs`` are on PATH.
 
-    A package is named as apt takes it: ``NAME`` or ``NAME/trixie``. Raises :class:`AdministratorNeededError` for other
-    users than root.
+    A package is named as apt takes it: ``NAME`` or ``NAME/trixie``. Raises :class:`AdministratorNeededError` for users
+    other than root.
     """
     path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
     if all(shutil.which(program, path=path) for program in programs):
@@ -42,7 +43,7 @@ def ensure_programs(programs: Sequence[str], packages: Sequence[str], purpose: s
 
 
 def install(packages: Sequence[str], purpose: str) -> None:
-    """Install packages without what they only recommend. Raises like :func:`ensure_programs`."""
+    """Install packages without their recommended ones. Raises like :func:`ensure_programs`."""
     from_trixie = any(package.endswith(f"/{TRIXIE}") for package in packages)
     sources = trixie_sources(_bookworm_sources()) if from_trixie else ""
     if os.geteuid() != 0:
@@ -62,7 +63,7 @@ def install(packages: Sequence[str], purpose: str) -> None:
 
 
 def ensure_debootstrap() -> None:
-    """Have debootstrap, with which the base image is made. Raises like :func:`ensure_programs`."""
+    """Have debootstrap, which makes the base image. Raises like :func:`ensure_programs`."""
     packages = ("debootstrap", "debian-archive-keyring")
     ensure_programs(("debootstrap",), packages, "debootstrap, which makes the images' base, is not installed")
 
@@ -73,7 +74,7 @@ def ensure_ssh() -> None:
 
 
 def installation_commands(packages: Sequence[str], sources: str) -> list[str]:
-    """What root types to get the packages; ``sources`` is the text of trixie's source, or empty."""
+    """Return the commands by which root gets the packages; ``sources`` is the text of trixie's source, or empty."""
     files = {TRIXIE_SOURCES: sources, TRIXIE_PREFERENCES: PREFERENCES_TEXT} if sources else {}
     return [
         *(f"tee {path} <<'END'\n{text.rstrip()}\nEND" for path, text in files.items()),
@@ -83,7 +84,7 @@ def installation_commands(packages: Sequence[str], sources: str) -> list[str]:
 
 
 def trixie_sources(bookworm: str) -> str:
-    """Trixie's source in deb822 form, from the text of this machine's bookworm source in either form.
+    """Return trixie's source in deb822 form, from this machine's bookworm source in either form.
 
     Raises ``ValueError`` when the text has no bookworm entry.
     """
@@ -93,7 +94,7 @@ def trixie_sources(bookworm: str) -> str:
             return "".join(f"{re.sub(r'^Suites:.*', f'Suites: {TRIXIE}', line)}\n" for line in lines)
     found = re.search(r"^deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+bookworm\s", bookworm, re.MULTILINE)
     if not found:
-        raise ValueError("no entry of Debian bookworm in the package sources")
+        raise ValueError("the package sources have no entry of Debian bookworm: add one")
     signed = re.search(r"signed-by=(\S+)", found["options"] or "")
     key = signed[1] if signed else "/usr/share/keyrings/debian-archive-keyring.gpg"
     return f"Types: deb\nURIs: {found['uri']}\nSuites: {TRIXIE}\nComponents: main\nSigned-By: {key}\n"

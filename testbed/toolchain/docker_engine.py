@@ -1,4 +1,4 @@
-"""Docker's engine: the one that runs; else the installed one, started; else Debian's, installed and started."""
+"""Docker's engine: the running one; else the installed one, which is started; else Debian's, installed and started."""
 
 import os
 import re
@@ -10,7 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from testbed import pid_files, process
+from release import process
+from testbed import pid_files
 from testbed.paths import LOGS, STATE
 from testbed.toolchain import debian, versions
 
@@ -21,26 +22,26 @@ PID_FILES = {
     Path("/var/run/docker.pid"): "dockerd",
     Path("/var/run/docker/containerd/containerd.pid"): "containerd",
 }
-"""Pid file -> the program whose it is. The engine refuses to start while any process has that number."""
+"""Pid file -> the program that writes it. The engine refuses to start while any process has that id."""
 STARTED = STATE / "dockerd.pid"
-"""The process id of the engine that :func:`ensure` has started by itself."""
+"""File with the process id of the engine that :func:`ensure` has started."""
 LOG = LOGS / "dockerd.log"
 NAMESPACES = Path("/run/docker/netns")
 INTERFACES = Path("/sys/class/net")
 BRIDGE = re.compile(r"docker0|br-[0-9a-f]{12}")
-"""The names that Docker gives to its networks' bridges."""
+"""Names that Docker gives to the bridges of its networks."""
 ADMINISTRATORS_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class EngineError(Exception):
-    """Docker's engine can't be used, and what to do about it."""
+    """Docker's engine can't be used; the text says what to do."""
 
 
 def ensure() -> None:
-    """Have a Docker engine that answers; does nothing when one does.
+    """Have a Docker engine that answers; do nothing when one does.
 
     Raises :class:`debian.AdministratorNeededError` for a user who may not install, start or use it, and
-    :class:`EngineError` when it does not come up.
+    :class:`EngineError` when it does not start.
     """
     answer = _server_version()
     if answer is None:
@@ -50,13 +51,13 @@ def ensure() -> None:
     version = versions.parse(answer or "")
     if not versions.DOCKER_ENGINE.fits(version):
         raise EngineError(
-            f"the Docker engine is {answer}; wanted is {versions.DOCKER_ENGINE}. Stop it and remove its package, and "
-            "run this again: it installs Debian trixie's."
+            f"the Docker engine has version {answer}, the testbed needs {versions.DOCKER_ENGINE}. Stop it, remove its "
+            "package and run this again: it installs Debian trixie's."
         )
 
 
 def answers() -> bool:
-    """Whether an engine answers to this user."""
+    """Return whether an engine answers this user."""
     try:
         return _server_version() is not None
     except (EngineError, debian.AdministratorNeededError):
@@ -64,7 +65,7 @@ def answers() -> bool:
 
 
 def stop(patience_seconds: float = 60) -> bool:
-    """Stop the engine if :func:`ensure` has started it and nothing runs on it any more; returns whether it did."""
+    """Stop the engine if :func:`ensure` has started it and no container runs; return whether it was stopped."""
     if not STARTED.is_file():
         return False
     text = STARTED.read_text()
@@ -72,13 +73,13 @@ def stop(patience_seconds: float = 60) -> bool:
         STARTED.unlink()
         return False
     if process.capture(["docker", "ps", "--quiet"]).strip():
-        process.say("the Docker engine stays: containers of others run on it")
+        process.say("the Docker engine stays: other containers run on it")
         return False
     os.kill(int(text), signal.SIGTERM)
     deadline = time.monotonic() + patience_seconds
     while pid_files.is_valid(text, "dockerd"):
         if time.monotonic() > deadline:
-            raise EngineError(f"the Docker engine, process {text}, has not stopped within {patience_seconds:.0f} s")
+            raise EngineError(f"the Docker engine, process {text}, did not stop within {patience_seconds:.0f} s")
         time.sleep(0.2)
     STARTED.unlink()
     _unmount_namespaces()
@@ -86,20 +87,20 @@ def stop(patience_seconds: float = 60) -> bool:
 
 
 def _unmount_namespaces() -> None:
-    """Unmount what the engine leaves mounted when it stops: the network namespaces that it has opened."""
+    """Unmount the network namespaces that the engine leaves mounted when it stops."""
     for path in NAMESPACES.glob("*"):
         if process.succeeds(["mountpoint", "--quiet", str(path)]):
             process.run(["umount", path])
 
 
 def _server_version() -> str | None:
-    """The running engine's version; None when none answers. Raises for one that this user may not use."""
+    """Return the running engine's version, or None. Raises for an engine that this user may not use."""
     if shutil.which("docker") is None:
         return None
     try:
         return process.capture(["docker", "version", "--format", "{{.Server.Version}}"], timeout_seconds=30).strip()
     except subprocess.TimeoutExpired as error:
-        raise EngineError("the Docker engine does not answer within 30 s; restart it") from error
+        raise EngineError("the Docker engine does not answer within 30 s: restart it") from error
     except process.CommandError as error:
         if "permission denied" in error.output:
             raise debian.AdministratorNeededError(
@@ -131,35 +132,36 @@ def _start() -> None:
 
 
 def _remove_leftovers() -> None:
-    """Remove what an engine that was killed has left: the next one would wait for it, or refuse to start."""
+    """Remove the leftovers of a killed engine, for which the next engine would wait or refuse to start."""
     for path, program in PID_FILES.items():
         if path.is_file() and not pid_files.is_valid(path.read_text(), program):
-            process.say(f"removing {path}: no {program} has its number")
+            process.say(f"removing {path}: no {program} has this process id")
             path.unlink()
     if CONTAINERD_SOCKET.is_socket() and not _accepts(CONTAINERD_SOCKET):
-        process.say(f"removing {CONTAINERD_SOCKET}: nobody listens on it")
+        process.say(f"removing {CONTAINERD_SOCKET}: no process listens on it")
         CONTAINERD_SOCKET.unlink()
     _unmount_namespaces()
     _disconnect_dead_containers()
 
 
 def _disconnect_dead_containers() -> None:
-    """Take the interfaces of containers that died with their engine off its bridges.
+    """Detach the interfaces of containers that died with their engine from its bridges.
 
-    The kernel keeps a dead container's network, with its addresses, for as long as one of its sockets waits to tell a
-    peer that it has closed: up to two minutes, in which it answers for the container that has those addresses next.
+    The kernel keeps a dead container's network, with its addresses, while one of its sockets waits for a peer to learn
+    that it has closed. This takes up to two minutes, in which the dead network answers for the next container with its
+    addresses.
     """
     links = links_of_containers(INTERFACES)
     if links:
         debian.ensure_programs(("ip",), ("iproute2",), "ip is not installed")
     for link in links:
         process.say(f"removing {link}: its container died with the engine")
-        # Together with the namespace that has just been unmounted it may go by itself.
+        # The interface may already have gone with the namespace that has just been unmounted.
         process.succeeds(["ip", "link", "delete", link])
 
 
 def links_of_containers(interfaces: Path) -> list[str]:
-    """Names of the interfaces that are ports of Docker's bridges, as ``/sys/class/net`` has them."""
+    """Return the names of the interfaces that are ports of Docker's bridges, as ``/sys/class/net`` lists them."""
     masters = {path.name: path / "master" for path in interfaces.iterdir()}
     return sorted(name for name, master in masters.items() if BRIDGE.fullmatch(master.resolve().name))
 

@@ -1,7 +1,7 @@
-"""Builds of Go programs from their modules, each pinned by ``testbed/toolchain/NAME/go.mod`` and ``go.sum``.
+"""Build Go programs from their modules, which ``testbed/toolchain/NAME/go.mod`` and ``go.sum`` pin.
 
-The result goes to the cache, keyed by the pins and the flags. An interrupted build goes on where it was, thanks to Go's
-own build cache.
+The result goes to the cache, keyed by the pins and the flags. An interrupted build goes on where it stopped, because Go
+has a build cache of its own.
 """
 
 import collections
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from testbed import content, process
+from release import content, process
 from testbed.toolchain import debian, versions
 
 HERE = Path(__file__).resolve().parent
@@ -21,26 +21,27 @@ DEBIAN_GO = Path("/usr/lib/go-1.24/bin/go")
 DEBIAN_PACKAGE = "golang-1.24-go/trixie"
 
 _one_at_a_time = threading.Lock()
-"""A Go build uses all cores and, linking, gigabytes of memory."""
+"""One build at a time: a Go build uses all cores and, while it links, gigabytes of memory."""
 _same_build: collections.defaultdict[str, threading.Lock] = collections.defaultdict(threading.Lock)
-"""Key of a build -> lock: whoever wants what another step is building waits for it."""
+"""Key of a build -> its lock. A step that needs the result of another step's build waits for it."""
 
 
 @dataclass(frozen=True)
 class GoCommand:
-    """A ``go`` command and the toolchain that it is to build with."""
+    """A ``go`` command and the toolchain with which it builds."""
 
     path: Path
     toolchain: str
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes a build the same on every machine."""
+        """Settings that make a build the same on every machine."""
         return {"GOTOOLCHAIN": self.toolchain, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
 
 
 def go_command() -> GoCommand:
-    """The ``go`` of PATH when it is new enough, else Debian's; an old one fetches the right release as a module.
+    """Return the ``go`` of PATH when it is recent enough, else Debian's. An old one fetches the right release as a
+    module.
 
     Raises :class:`debian.AdministratorNeededError`.
     """
@@ -64,7 +65,7 @@ def _usable(path: Path) -> GoCommand | None:
 
 
 def choose_toolchain(path: Path, version: versions.Version | None) -> GoCommand | None:
-    """How a ``go`` command of a version builds our modules; None when it can't."""
+    """Return how a ``go`` command of a version builds our modules, or None when it can't."""
     if versions.GO_COMMAND.fits(version):
         return GoCommand(path, "local")
     if versions.GO_COMMAND_WITH_TOOLCHAINS.fits(version):
@@ -79,26 +80,26 @@ class GoBuild:
     name: str
     """Directory of ``go.mod`` and ``go.sum`` under ``testbed/toolchain``."""
     duration: str
-    """From nothing on two cores, for the log."""
+    """Duration of a build without caches on two cores, for the log."""
     package: str = "tool"
     """What to build: the module's ``tool`` lines, or ``.`` for its own main package."""
     stamps: Mapping[str, str] = field(default_factory=dict)
     """Variable -> value that the linker sets: versions that programs report."""
     module_files: Mapping[str, str] = field(default_factory=dict)
-    """Name -> ``MODULE//PATH``: files of modules to copy beside the main package before the build."""
+    """Name -> ``MODULE//PATH``: files of modules that are copied beside the main package before the build."""
     extra_programs: Mapping[str, str] = field(default_factory=dict)
-    """Name -> ``MODULE//PATH``: files of modules to put beside the built programs, executable."""
+    """Name -> ``MODULE//PATH``: files of modules that are copied beside the built programs, executable."""
     data_files: Mapping[str, str] = field(default_factory=dict)
-    """The same, not executable."""
+    """The same for files that are not executable."""
 
     @property
     def directory(self) -> Path:
-        """Where the module's pins are."""
+        """Directory of the module's pins."""
         return HERE / self.name
 
     @property
     def linker_flags(self) -> str:
-        """No symbol tables, and the stamps."""
+        """Flags of the linker: no symbol tables, and the stamps."""
         return " ".join(["-s -w", *(f"-X {variable}={value}" for variable, value in self.stamps.items())])
 
     @property
@@ -116,14 +117,14 @@ class GoBuild:
         return content.Input(f"go/{entry}", make)
 
     def program(self, name: str) -> content.Input:
-        """One of the built programs."""
+        """Return one of the built programs."""
         programs = self.programs
         return content.Input(f"{programs.key}/{name}", lambda: programs.make() / name)
 
     def _build(self, target: Path) -> None:
         go = go_command()
         with _one_at_a_time, tempfile.TemporaryDirectory(prefix=f"{self.name}-") as scratch:
-            process.say(f"building {self.name} from its Go module: {self.duration} from nothing on 2 cores")
+            process.say(f"building {self.name} from its Go module: {self.duration} without caches on 2 cores")
             module = Path(scratch) / self.name
             shutil.copytree(self.directory, module)
             for name, source in self.module_files.items():
@@ -144,7 +145,7 @@ class GoBuild:
 
 
 def _module_file(go: GoCommand, module: Path, source: str) -> Path:
-    """A file of a module that ``go.mod`` pins; ``source`` is ``MODULE//PATH``."""
+    """Return a file of a module that ``go.mod`` pins; ``source`` is ``MODULE//PATH``."""
     name, path = source.split("//", 1)
     process.run([go.path, "mod", "download", name], directory=module, environment=go.environment)
     listing: list[str | Path] = [go.path, "list", "-m", "-f", "{{.Dir}}", name]

@@ -1,11 +1,11 @@
-"""The programs that run on this machine, and what the Go builds give to images."""
+"""The programs that run on this machine, and those that go into images."""
 
 import functools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import process
+from release import process
 from testbed.toolchain import versions
 from testbed.toolchain.go import GoBuild
 
@@ -31,7 +31,7 @@ KWOK_STAGES = {
     "pod-complete.yaml": "pod/fast",
     "pod-delete.yaml": "pod/fast",
 }
-"""File -> where its module has it. Stages are what happens to fake nodes and pods; the program has none in it."""
+"""File -> its place in the module. Stages say how fake nodes and pods change; kwok itself contains none."""
 KWOK_BUILD = GoBuild(
     "kwok",
     duration="1 min 30 s",
@@ -39,7 +39,7 @@ KWOK_BUILD = GoBuild(
         name: f"sigs.k8s.io/kwok//kustomize/stage/{directory}/{name}" for name, directory in KWOK_STAGES.items()
     },
 )
-"""For the load tests alone, and never taken from PATH: the stages are those of its version."""
+"""For the load tests alone. It is never taken from PATH, because the stages must be of its version."""
 PULUMI_BUILD = GoBuild(
     "pulumi",
     duration="4 min",
@@ -71,7 +71,7 @@ class Program:
 
     name: str
     version_arguments: tuple[str, ...]
-    """What makes it print its version."""
+    """Arguments that make it print its version."""
     wanted: versions.Range
     build: GoBuild
     """Where it comes from when PATH has none that fits."""
@@ -79,12 +79,12 @@ class Program:
     """Programs that must stand beside the one of PATH for it to fit."""
 
     def ensure(self) -> Path:
-        """Where the program is, after building it if need be."""
+        """Return the program's path; build it if PATH has none that fits."""
         return self.on_path or self.build.program(self.name).make()
 
     @functools.cached_property
     def on_path(self) -> Path | None:
-        """The program of PATH when its version fits."""
+        """Return the program of PATH when its version fits."""
         found = shutil.which(self.name)
         if found is None:
             return None
@@ -93,7 +93,7 @@ class Program:
         missing = [name for name in self.companions if not (path.parent / name).is_file()]
         if self.wanted.fits(version) and not missing:
             return path
-        reason = f"has no {', '.join(missing)} beside it" if missing else f"is {version}, wanted is {self.wanted}"
+        reason = f"has no {', '.join(missing)} beside it" if missing else f"has version {version}, not {self.wanted}"
         process.say(f"{path} is not used: it {reason}")
         return None
 

@@ -1,24 +1,24 @@
-"""Pulumi's environment: its programs, its plugin in the place where it looks for it, and where stacks' state lives."""
+"""Pulumi's programs, its plugin in the directory where Pulumi searches it, and the directory of the stacks' state."""
 
 import os
 from pathlib import Path
 
-from testbed import content
+from release import content
 from testbed.paths import STATE
 from testbed.toolchain import versions
 from testbed.toolchain.programs import PULUMI, PULUMI_BUILD, PULUMI_KUBERNETES_BUILD, PULUMI_PYTHON_BUILD
 
 HOME = STATE / "pulumi-home"
 STACK_STATE = STATE / "pulumi"
-"""The file back end; what it says is true of one cluster only."""
+"""Directory of the file back end, which describes one cluster only."""
 PLUGIN = f"resource-kubernetes-v{versions.PULUMI_KUBERNETES}"
 PLUGIN_PROGRAM = "pulumi-resource-kubernetes"
 
 
 def ensure() -> Path:
-    """Have the command, the Python language host and the Kubernetes provider; returns the command."""
+    """Have the command, the Python language host and the Kubernetes provider; return the command."""
     command = PULUMI.on_path or _bundle() / PULUMI.name
-    # Found on PATH instead, the provider would warn twice a run. Pulumi looks only at real directories.
+    # Pulumi warns twice a run of a provider that it finds on PATH, and it accepts only real directories of plugins.
     link = HOME / "plugins" / PLUGIN / PLUGIN_PROGRAM
     program = _plugin() / PLUGIN_PROGRAM
     if not (link.is_symlink() and link.readlink() == program):
@@ -31,7 +31,7 @@ def ensure() -> Path:
 
 
 def environment() -> dict[str, str]:
-    """What ``pulumi`` needs in its environment, without the passphrase. Makes what is missing, like :func:`ensure`."""
+    """Return the variables that ``pulumi`` needs, without the passphrase. Builds like :func:`ensure`."""
     command = ensure()
     STACK_STATE.mkdir(parents=True, exist_ok=True)
     return {
@@ -44,7 +44,7 @@ def environment() -> dict[str, str]:
 
 
 def _bundle() -> Path:
-    """The command and the language host in one directory: from another one, each run would warn of the host."""
+    """Return a directory with command and language host: Pulumi warns at each run of a host in another directory."""
     builds = (PULUMI_BUILD, PULUMI_PYTHON_BUILD)
 
     def link(directory: Path) -> None:
@@ -56,7 +56,7 @@ def _bundle() -> Path:
 
 
 def _plugin() -> Path:
-    """The provider's directory: the user's own when Pulumi has installed it before, else the one built here."""
+    """Return the provider's directory: the user's own if Pulumi has installed it before, else the one built here."""
     installed = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi") / "plugins" / PLUGIN
     if installed != HOME / "plugins" / PLUGIN and (installed / PLUGIN_PROGRAM).is_file():
         return installed

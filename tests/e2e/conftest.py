@@ -12,7 +12,8 @@ import pytest
 
 from gateway.identity import accounts
 from gateway.site import Backend
-from testbed import docker, hub, notebook, people, process
+from release import process
+from testbed import docker, hub, notebook, people
 from tests.e2e import failures, notebooks
 from tests.e2e.administration import ADMINISTRATORS, Administrator
 from tests.e2e.fetching import fetch

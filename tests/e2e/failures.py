@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.site import Backend
-from testbed import hub, process, submission
+from release import process
+from testbed import hub, submission
 from testbed.paths import KUBECONFIG, STATE
 from tests.e2e.administration import DASK_CLUSTERS, SlurmAdministrator
 from tests.e2e.machines import SETTINGS, SLURMCTLD, kubectl

@@ -12,7 +12,8 @@ from typing import Any
 
 from gateway.kubernetes import names
 from gateway.site import Backend
-from testbed import cluster, directory, docker, hub, process, slurm, submission
+from release import process
+from testbed import cluster, directory, docker, hub, slurm, submission
 from testbed.waiting import until
 from tests.e2e import notebooks
 from tests.e2e.machines import RELEASE, SLURMCTLD, kubectl, slurm_container

@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping
 
 from gateway.site import Backend
-from testbed import cluster, docker, notebook, process
+from release import process
+from testbed import cluster, docker, notebook
 from tests.e2e.machines import SETTINGS
 
 FETCH = (

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.site import Backend
-from testbed import process
+from release import process
 from tests.e2e import failures
 from tests.e2e.failures import Source
 

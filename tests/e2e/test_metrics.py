@@ -6,7 +6,7 @@ import pytest
 
 from gateway import settings
 from gateway.site import Backend
-from testbed import process
+from release import process
 from testbed.waiting import until
 from tests.e2e import notebooks
 from tests.e2e.back_ends import on_slurm

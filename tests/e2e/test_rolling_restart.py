@@ -8,7 +8,8 @@ import pytest
 
 from gateway.kubernetes import names
 from gateway.site import Backend
-from testbed import cluster, process
+from release import process
+from testbed import cluster
 from testbed.waiting import until
 from tests.e2e import faults, notebooks
 from tests.e2e.administration import Administrator

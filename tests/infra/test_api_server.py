@@ -13,7 +13,8 @@ from gateway.kubernetes.controller.controller import FacilityKubeController
 from gateway.kubernetes.pods import cluster_config
 from gateway.request.environments import Environment
 from gateway.request.options import ClusterRequest
-from testbed import cluster, process, stack
+from release import process
+from testbed import cluster, stack
 from tests.infra.recorder import render
 from tests.infra.samples import settings_of
 

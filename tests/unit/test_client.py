@@ -7,7 +7,7 @@ import yaml
 from dask_gateway.auth import JupyterHubAuth, get_auth
 
 from gateway import client, site
-from testbed.paths import ROOT
+from release.paths import ROOT
 
 SITES = sorted((ROOT / "sites").glob("*.yaml"))
 

@@ -1,10 +1,10 @@
-"""Stock dask-gateway beside ours, on the same testbed, for as long as the bench runs."""
+"""Stock dask-gateway beside ours, on the same testbed, while the bench runs."""
 
 import requests
 
 
 def answers(address: str) -> bool:
-    """Whether the API at an address answers."""
+    """Return whether the API at an address answers."""
     try:
         return requests.get(f"{address}/api/version", timeout=5).ok
     except requests.RequestException:

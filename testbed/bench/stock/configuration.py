@@ -1,8 +1,8 @@
-"""The configuration files of stock gateways: upstream's defaults, but for what makes the comparison one of like with
-like, and for what this testbed needs to run it at all. Pure.
+"""The configuration files of stock gateways: upstream's defaults, except where the comparison must be fair or this
+testbed needs another value. Pure.
 
-Same on both sides: images, versions, users' environments, sizes of schedulers and workers, bounds of time for their
-start. Stock believes whatever name a client gives (upstream's default), which costs it less than asking a JupyterHub.
+Both sides have the same images, versions, users' environments, sizes of schedulers and workers, and start timeouts.
+Stock trusts the name that a client gives (upstream's default), which costs it less than a request to JupyterHub.
 """
 
 from collections.abc import Mapping
@@ -35,11 +35,11 @@ c.Backend.cluster_options = Options(
     handler=sizes,
 )
 """
-"""The same options as ours, so that requests and answers are as long. The environment is not chosen by them."""
+"""The same options as ours, so that requests and answers are as long. Stock does not choose the environment by them."""
 
 
 def kubernetes_api(site: Site, namespace: str, prefix: str) -> str:
-    """The file of the API server; clusters run an environment in the directory ``prefix``."""
+    """Return the file of the API server; clusters run an environment in the directory ``prefix``."""
     gateway = site.kubernetes
     volumes, mounts = _volumes(site)
     settings = {
@@ -53,7 +53,7 @@ def kubernetes_api(site: Site, namespace: str, prefix: str) -> str:
         "KubeClusterConfig.scheduler_cores": gateway.scheduler.cores,
         "KubeClusterConfig.scheduler_cores_limit": scheduler_cores_limit(gateway),
         "KubeClusterConfig.scheduler_memory": round(gateway.scheduler.memory_gib * GIB),
-        # Upstream's limit would be the request: a start with a tenth of a core takes ten seconds and more.
+        # Upstream's limit would equal the request: with a tenth of a core a start takes ten seconds and more.
         "KubeClusterConfig.worker_cores_limit": LEAST_CORES_LIMIT,
         **{f"KubeClusterConfig.{role}_extra_pod_config": {"volumes": volumes} for role in ("scheduler", "worker")},
         **{
@@ -65,7 +65,7 @@ def kubernetes_api(site: Site, namespace: str, prefix: str) -> str:
 
 
 def kubernetes_controller(namespace: str) -> str:
-    """The file of the controller."""
+    """Return the file of the controller."""
     return _lines(
         {
             "KubeController.gateway_instance": namespace,
@@ -79,7 +79,7 @@ def kubernetes_controller(namespace: str) -> str:
 
 
 def slurm_server(site: Site, *, port: int, api_port: int, prefix: str, staging_directory: str) -> str:
-    """The file of API server and proxy; clusters run an environment in the directory ``prefix``."""
+    """Return the file of API server and proxy; clusters run an environment in the directory ``prefix``."""
     slurm = site.slurm
     return OPTIONS + _lines(
         {
@@ -88,7 +88,7 @@ def slurm_server(site: Site, *, port: int, api_port: int, prefix: str, staging_d
             "Proxy.address": f":{port}",
             "SlurmBackend.api_url": f"http://{slurm.submission_host}:{port}/api",
             "SlurmBackend.cluster_start_timeout": slurm.timeouts.start_seconds,
-            # Else it takes workers that wait in the queue for failed.
+            # With the default, stock takes workers that wait in the queue for failed.
             "SlurmBackend.worker_start_timeout": slurm.timeouts.lifetime_seconds,
             "SlurmClusterConfig.staging_directory": staging_directory,
             "SlurmClusterConfig.partition": slurm.worker_jobs.partition,
@@ -101,19 +101,19 @@ def slurm_server(site: Site, *, port: int, api_port: int, prefix: str, staging_d
 
 
 def _commands(class_name: str, prefix: str) -> dict[str, list[str]]:
-    # distributed 2026.6 and later have no dask-scheduler and dask-worker, upstream's defaults.
+    # distributed 2026.6 and later have no dask-scheduler and dask-worker, which are upstream's defaults.
     return {f"{class_name}.{role}_cmd": [f"{prefix}/bin/dask", role] for role in ("scheduler", "worker")}
 
 
 def _volumes(site: Site) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The volumes of a pod and where they are mounted, as our pods of a user of the first class have them."""
+    """Return a pod's volumes and their mounts, the same as in our pods of a user of the first class."""
     mounts = storage.mounts(site, Backend.KUBERNETES, site.kubernetes.classes[0])
     volumes = [
         {"name": mount.volume.name, "hostPath": {"path": mount.volume.kubernetes.path}}
         for mount in mounts
         if isinstance(mount.volume.kubernetes, HostPathSource)
     ]
-    # Stock's pods run as root: nothing of a user's may change.
+    # Stock's pods run as root, so they must not be able to change users' files.
     return volumes, [{"name": mount.volume.name, "mountPath": mount.volume.path, "readOnly": True} for mount in mounts]
 
 

@@ -13,10 +13,11 @@ from testbed import cluster, waiting
 from testbed.bench.sides import Side, stock
 from testbed.bench.stock import answers, configuration
 from testbed.paths import SITE
+from testbed.public_names import ADDRESS
 
 NAMESPACE = "stock"
 PORT = 18000
-"""On the node's address, for schedulers."""
+"""Port of the node's address for schedulers."""
 MANIFEST = Path(__file__).with_name("kubernetes.yaml")
 CLUSTER_WIDE = tuple(
     f"{kind}/{NAMESPACE}-{part}"
@@ -25,20 +26,20 @@ CLUSTER_WIDE = tuple(
 )
 SECONDS_TO_ANSWER = 120
 ANSWERS_IN_A_ROW = 5
-"""Traefik answers 502 for a while although it is ready."""
+"""Traefik answers 502 for a while after it is ready, so several answers in a row count."""
 
 
 def manifest(site: Site, images: Images, prefix: str) -> str:
-    """All objects; clusters run the environment in the directory ``prefix``."""
+    """Return the manifests of all objects; clusters run the environment in the directory ``prefix``."""
     described = site.model_copy(update={"kubernetes": site.kubernetes.model_copy(update={"images": images})})
     return string.Template(MANIFEST.read_text()).substitute(
         namespace=NAMESPACE,
-        # JSON's texts are YAML's.
+        # JSON strings are YAML strings.
         api_configuration=json.dumps(configuration.kubernetes_api(described, NAMESPACE, prefix)),
         controller_configuration=json.dumps(configuration.kubernetes_controller(NAMESPACE)),
         server_image=images.server,
         traefik_image=images.traefik,
-        address=cluster.ADDRESS,
+        address=ADDRESS,
         port=PORT,
         ingress_class=site.kubernetes.ingress_class,
     )
@@ -46,9 +47,9 @@ def manifest(site: Site, images: Images, prefix: str) -> str:
 
 @contextlib.contextmanager
 def up(prefix: str) -> Iterator[Side]:
-    """Have it up while the context lasts."""
+    """Run it while the context lasts."""
     site = load(SITE)
-    address = f"http://{cluster.ADDRESS}"
+    address = f"http://{ADDRESS}"
     _remove()
     try:
         cluster.kubectl("apply", "--filename=-", standard_input=manifest(site, deployed_images(), prefix))
@@ -59,19 +60,19 @@ def up(prefix: str) -> Iterator[Side]:
             lambda: all(answers(address) for _ in range(ANSWERS_IN_A_ROW)),
             seconds=SECONDS_TO_ANSWER,
         )
-        yield stock(address, f"{cluster.ADDRESS}:{PORT}")
+        yield stock(address, f"{ADDRESS}:{PORT}")
     finally:
         _remove()
 
 
 def deployed_images() -> Images:
-    """The images of our own gateway as it runs now: the same for both sides."""
+    """Return the images of our own gateway as it runs now, so that both sides run the same."""
     gateway = load(SITE).kubernetes
     text = cluster.kubectl(
         *("--namespace", gateway.namespace, "get", "configmap", f"site-{gateway.release}"),
         *("--output", "jsonpath={.data.site\\.yaml}"),
     )
-    # Nothing else of it: what is deployed may be of another version than this clone.
+    # Read only the images: the deployed stack may be of another version than this clone.
     return Images.model_validate(yaml.safe_load(text)["kubernetes"]["images"])
 
 

@@ -1,17 +1,18 @@
-"""Stock dask-gateway for the testbed's SLURM: on the submission host, beside ours, with everything of its own."""
+"""Stock dask-gateway for the testbed's SLURM: on the submission host, beside ours, with its own account and files."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gateway.site import Site, load
-from testbed import bundle, docker, people, process, slurm, submission, waiting
+from release import bundle, process
+from testbed import docker, people, slurm, submission, waiting
 from testbed.bench.sides import Side, stock
 from testbed.bench.stock import answers, configuration
 from testbed.paths import SITE
 
 NAME = "stock-dask-gateway"
-"""Of its system user, unit, files and directories."""
+"""Name of its system user, unit, files and directories."""
 PORT = 18000
 API_PORT = 18088
 INSTALLED = f"/opt/{NAME}"
@@ -23,14 +24,14 @@ SECONDS_TO_ANSWER = 60
 
 
 def sudoers(site: Site) -> str:
-    """What upstream's documentation asks for, for the same users as ours."""
+    """Return the sudo rule of upstream's documentation, for the same users as ours."""
     groups = ", ".join(f"%{group}" for group in site.slurm.user_groups)
     return f"{NAME} ALL=({groups}, !root) NOPASSWD: {INSTALLED}/bin/dask-gateway-jobqueue-launcher\n"
 
 
 @contextlib.contextmanager
 def up(prefix: str) -> Iterator[Side]:
-    """Have it up while the context lasts, for the environment in ``prefix``."""
+    """Run it while the context lasts, for the environment in ``prefix``."""
     site = load(SITE)
     _remove()
     try:
@@ -54,7 +55,7 @@ def up(prefix: str) -> Iterator[Side]:
 
 @contextlib.contextmanager
 def _homes(accounts: Iterable[people.Account]) -> Iterator[None]:
-    """Have home directories, which stock's launcher works in; those that were not there go again."""
+    """Have the home directories in which stock's launcher works; remove the new ones at the end."""
     host = submission.CONTAINER
     missing = [found for found in accounts if not process.succeeds(["docker", "exec", host, "test", "-d", found.home])]
     for account in missing:
@@ -72,7 +73,7 @@ def _configuration(site: Site, prefix: str) -> str:
 
 
 def _install() -> None:
-    """The very wheels that ours is installed from, in an environment of its own."""
+    """Install the wheels of ours into an environment of its own."""
     archive = Path(bundle.variables()["gateway_packages_archive"])
     _execute("useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", NAME)
     _execute(PYTHON, "-m", "venv", INSTALLED)
@@ -86,7 +87,7 @@ def _install() -> None:
 
 
 def _remove() -> None:
-    """Leave nothing of it. It stops its clusters when it stops, unless it was killed."""
+    """Remove all of it. It stops its clusters when it stops, unless it is killed."""
     for command in (("systemctl", "stop", NAME), ("userdel", NAME)):
         process.succeeds(["docker", "exec", submission.CONTAINER, *command], timeout_seconds=120)
     _execute("sh", "-c", f"rm -rf {INSTALLED} {SUDOERS} {STAGING.format(username='*')}")

@@ -1,4 +1,4 @@
-"""The testbed's JupyterHub: it vouches for people and gives them tokens; nobody has a server here."""
+"""Configuration of the testbed's JupyterHub. It authenticates people and gives them tokens; it starts no servers."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ c.JupyterHub.cookie_secret_file = str(STATE / "cookie-secret")
 c.JupyterHub.upgrade_db = True
 c.JupyterHub.default_url = "/hub/home"
 c.JupyterHub.proxy_class = "traefik_file"
-# Made anew at each start, with a password of that start: an old file would keep the old one.
+# Written at each start, with a new password: an old file would keep the old password.
 c.TraefikFileProviderProxy.static_config_file = str(PROXY / "traefik.toml")
 c.TraefikFileProviderProxy.dynamic_config_file = str(PROXY / "rules.toml")
 
@@ -29,13 +29,13 @@ c.JupyterHub.authenticator_class = PeopleAuthenticator
 c.PeopleAuthenticator.passwords = str(SECRETS / "passwords")
 c.PeopleAuthenticator.accounts = str(MOUNTED / "accounts.json")
 c.PeopleAuthenticator.enable_auth_state = True
-# Who knows a password may come in: the authenticator reads the list of people itself.
+# A person with a password may log in: the authenticator reads the list of people itself.
 c.PeopleAuthenticator.allow_all = True
 c.CryptKeeper.keys = [bytes.fromhex((SECRETS / "crypt-key").read_text())]
 
 c.JupyterHub.services = [{"name": service, "api_token": (SECRETS / "service-token").read_text().strip()}]
 c.JupyterHub.load_roles = [
     {"name": service, "services": [service], "scopes": ["read:users", "admin:auth_state"]},
-    # Instead of JupyterHub's own definition of this role, which would allow servers too.
+    # Replaces JupyterHub's own definition of this role, which would allow servers too.
     {"name": "user", "scopes": ["read:users!user", "tokens!user", f"access:services!service={service}"]},
 ]

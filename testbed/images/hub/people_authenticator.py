@@ -1,4 +1,4 @@
-"""Who may log in to the testbed's JupyterHub, and what it knows of them."""
+"""The authenticator of the testbed's JupyterHub."""
 
 import asyncio
 import hmac
@@ -12,29 +12,29 @@ from traitlets import Unicode
 
 
 class Login(TypedDict):
-    """What JupyterHub wants to know of a person who has logged in."""
+    """What JupyterHub needs to know of a person who has logged in."""
 
     name: str
     auth_state: dict[str, int]
 
 
 class PeopleAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has no types here
-    """Passwords and pool accounts from files, read at each log-in."""
+    """Check passwords from files, and give pool accounts as auth state; both files are read at each log-in."""
 
     passwords = Unicode(config=True, help="Directory with one file per person, which holds the password")
     accounts = Unicode(config=True, help="JSON file: name -> auth state (uid and gid of a pool account, or nothing)")
 
     async def authenticate(self, _handler: BaseHandler | None, data: dict[str, str]) -> Login | None:
-        """The person, with uid and gid as auth state when the hub is the one who knows them; None when refused."""
+        """Return the person, with uid and gid as auth state where the hub knows the account; None refuses."""
         return await asyncio.to_thread(
             check, Path(self.accounts), Path(self.passwords), data["username"], data["password"]
         )
 
 
 def check(accounts_file: Path, passwords: Path, name: str, password: str) -> Login | None:
-    """The person of that name and password; None when there is none."""
+    """Return the person of that name and password, or None."""
     accounts: dict[str, dict[str, int]] = json.loads(accounts_file.read_text())
-    # The name is a key of a file that we wrote before it becomes a path.
+    # A name becomes part of a path only after the file of accounts, which the testbed wrote, has confirmed it.
     if name not in accounts:
         return None
     expected = (passwords / name).read_text()

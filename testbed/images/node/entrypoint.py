@@ -18,7 +18,7 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 
 
 def reachable_dns_rules(rules: str, address: str) -> str:
-    """Docker's DNS redirections (``iptables-save`` format), also for packets of pods, which come to ``address``."""
+    """Return Docker's DNS redirections (``iptables-save`` format), also for packets of pods to ``address``."""
     rules = rules.replace(f"-d {DOCKER_DNS}", f"-d {address}")
     rules = re.sub(
         r"^-A OUTPUT (.*) -j DOCKER_OUTPUT$", r"\g<0>\n-A PREROUTING \1 -j DOCKER_OUTPUT", rules, flags=re.MULTILINE
@@ -27,7 +27,7 @@ def reachable_dns_rules(rules: str, address: str) -> str:
 
 
 def move_docker_dns() -> None:
-    """Let pods use Docker's DNS: its loopback address means the pod itself in a pod."""
+    """Let pods use Docker's DNS. Its loopback address would mean the pod itself in a pod."""
     configuration = RESOLV_CONF.read_text()
     if DOCKER_DNS not in configuration:
         return
@@ -39,7 +39,7 @@ def move_docker_dns() -> None:
 
 
 def prepare_cgroups_v1() -> None:
-    """Make the pods' cgroup in each hierarchy, a mount of its own, with the CPUs and memory nodes of its parent."""
+    """Make the pods' cgroup in each hierarchy, as a mount of its own, with the CPUs and memory nodes of its parent."""
     for hierarchy in filter(os.path.ismount, CGROUPS.iterdir()):
         for cgroup in (hierarchy / name for name in PODS_CGROUPS):
             try:
@@ -53,7 +53,7 @@ def prepare_cgroups_v1() -> None:
 
 
 def prepare_cgroup_v2() -> None:
-    """Make the pods' cgroup with all controllers. Possible only once systemd has left the root cgroup."""
+    """Make the pods' cgroup with all controllers. This works only after systemd has left the root cgroup."""
     controllers = " ".join(f"+{name}" for name in (CGROUPS / "cgroup.controllers").read_text().split())
     for parent, child in ((CGROUPS, CGROUPS / "kubelet"), (CGROUPS / "kubelet", CGROUPS / "kubelet" / "kubelet")):
         (parent / "cgroup.subtree_control").write_text(controllers)
@@ -61,7 +61,7 @@ def prepare_cgroup_v2() -> None:
 
 
 def main(command: list[str]) -> None:
-    """Prepare, then run ``command`` as this process."""
+    """Prepare the container, then run ``command`` as this process."""
     version_2 = (CGROUPS / "cgroup.controllers").is_file()
     if command == ["--kubelet-cgroup"]:
         if version_2:

@@ -16,7 +16,8 @@ from prometheus_client import REGISTRY
 from gateway import settings
 from gateway.kubernetes.__main__ import Api, Controller
 from gateway.kubernetes.api.backend import FacilityKubeBackend
-from gateway.kubernetes.configuration import api_config, controller_config
+from gateway.kubernetes.api.configuration import api_config
+from gateway.kubernetes.controller.configuration import controller_config
 from gateway.service import metrics, middleware
 from gateway.service.metrics import Measured
 from gateway.site import Backend

@@ -1,4 +1,4 @@
-"""The bench's arithmetic, its tables, and what it makes of what it sees; nothing is timed here."""
+"""Test the bench's arithmetic, its tables, and its parsers; no test measures time."""
 
 import ast
 import contextlib
@@ -49,7 +49,7 @@ def test_a_goal_is_seconds_where_stock_has_nothing_like_it():
 def test_no_goal_is_reached_with_an_error_of_ours():
     result = Result("what", ours=[1.0], stock=[2.0], goal=Goal(1), errors={OURS: ["TimeoutError()"]})
     assert result.is_reached is False
-    # Nothing to compare with is no success.
+    # Without a value to compare with, no goal is reached.
     failed = Result("what", ours=[1.0], goal=Goal(1), errors={STOCK: ["TimeoutError()"]})
     assert failed.is_reached is None
 
@@ -88,7 +88,7 @@ def test_sides_take_turns():
 
 
 LINES = ("10.0 7 ", "11.0 7 8 ", "12.0 7 8 9_0 9_1 ", "13.0 7 9_1 ", "14.0 7 ", "15.0 ")
-"""Somebody's job 7 was there before; a scheduler 8 and an array of two came and went."""
+"""Job 7 was in the queue before; a scheduler 8 and an array of two arrive and end."""
 
 
 def test_jobs_come_and_go_beside_those_that_were_there():
@@ -96,7 +96,7 @@ def test_jobs_come_and_go_beside_those_that_were_there():
     before = looks[0].jobs
     assert squeue.seconds_until(looks, 10.5, 3, before) == 1.5
     assert squeue.seconds_until_gone(looks, 12.5, before) == 1.5
-    # The queue had nothing new before they came, either.
+    # Before they arrived, the queue held no new job either.
     assert squeue.seconds_until_gone(looks, 10.5, before) == 3.5
     assert squeue.seconds_until(looks, 10.5, 4, before) is None
     assert squeue.seconds_until_gone(looks[:4], 12.5, before) is None
@@ -133,7 +133,7 @@ def test_copies_of_a_cluster_are_over_before_they_begin():
 
 
 def configured(text):
-    """The settings of a configuration file that are literals, by name."""
+    """Return the settings of a configuration file that are literals, by name."""
     literals = {}
     for node in ast.parse(text).body:
         if isinstance(node, ast.Assign):

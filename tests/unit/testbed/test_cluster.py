@@ -1,4 +1,4 @@
-"""The pure parts of the testbed's Kubernetes node."""
+"""Test the pure parts of the testbed's Kubernetes node."""
 
 import importlib.util
 from pathlib import Path
@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from testbed import cluster
+from testbed import cluster, public_names
 from testbed.images import kubernetes
 
 
@@ -43,7 +43,7 @@ def test_containerd_finds_the_pause_image_that_the_node_has() -> None:
 
 
 def test_every_public_name_of_the_site_leads_to_the_node() -> None:
-    assert cluster.public_names() == [
+    assert public_names.public_names() == [
         "api-dask-gateway-k8s-slurm.cms.geddes.rcac.purdue.edu",
         "dask-gateway-k8s-slurm.geddes.rcac.purdue.edu",
         "dask-gateway-k8s.geddes.rcac.purdue.edu",

@@ -1,4 +1,4 @@
-"""The directory's entries, and what is sent to bring an LDAP server to them."""
+"""Test the directory's entries, and the LDIF records that bring an LDAP server to them."""
 
 import pytest
 from pydantic import ValidationError
@@ -19,7 +19,7 @@ def wanted(settings):
 
 
 def answer(entries):
-    """What ``ldapsearch -LLL`` says of entries."""
+    """Return entries in the format of ``ldapsearch -LLL``."""
     blocks = (
         "\n".join([f"dn: {name}", *(f"{key}: {value}" for key, values in attributes.items() for value in values)])
         for name, attributes in entries.items()

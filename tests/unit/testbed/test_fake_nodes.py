@@ -1,4 +1,4 @@
-"""Fake nodes and the watch of pods: what is told to Kubernetes, and what is made of what it tells."""
+"""Test fake nodes and the watch of pods: the objects sent to Kubernetes, and the events read from it."""
 
 import json
 

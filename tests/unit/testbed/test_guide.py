@@ -1,4 +1,4 @@
-"""The user guide says what the site does: numbers, addresses, options and storage are the same."""
+"""Test that the user guide agrees with the site: numbers, addresses, options and storage."""
 
 import ast
 import re
@@ -8,8 +8,8 @@ import pytest
 from gateway import site
 from gateway.request import environments, options
 from gateway.site import Access, Backend
+from release.paths import ROOT
 from testbed import guide
-from testbed.paths import ROOT
 
 GEDDES = site.load(ROOT / "sites" / "geddes.yaml")
 TESTBED = site.load(ROOT / "sites" / "testbed.yaml")
@@ -23,7 +23,7 @@ UNITS = {"minutes": 60, "hour": 3600, "day": 86400}
 
 
 def call(snippet: str, name: str) -> ast.Call:
-    """The one call of that function or method in a snippet."""
+    """Return the one call of that function or method in a snippet."""
     (found,) = (
         node
         for node in ast.walk(ast.parse(guide.snippets()[snippet]))

@@ -1,4 +1,4 @@
-"""What a gateway runs is installed before, from locked versions; nothing is fetched while it serves."""
+"""Test that a gateway runs only what is installed before, from locked versions; it fetches nothing while it serves."""
 
 import ast
 import importlib.metadata
@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "gateway").rglob("*.py"))
 
 
 def imported(path):
-    """The modules that a file imports from elsewhere."""
+    """Yield the top-level modules that a file imports."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -32,7 +32,7 @@ def test_all_that_is_imported_is_locked_with_its_hash():
     locked = {
         normalised(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==\S+ \\\n +--hash=sha256:", text, re.MULTILINE)
     }
-    # What runs in the user's scheduler has what distributed has.
+    # The preload runs in the user's scheduler, whose environment has distributed.
     ours = [path for path in SOURCES if path.name != "preload.py"]
     modules = {module for path in ours for module in imported(path)} - sys.stdlib_module_names - {"gateway"}
     assert {"dask_gateway_server", "ldap3"} <= modules

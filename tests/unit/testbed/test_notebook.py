@@ -1,4 +1,4 @@
-"""Who people are in the notebook container and in JupyterHub."""
+"""Test the identity of people in the notebook container and in JupyterHub."""
 
 from pathlib import Path
 

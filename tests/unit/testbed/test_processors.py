@@ -1,11 +1,12 @@
-"""The processors that the Kubernetes node finds, as cAdvisor reads them."""
+"""Test the processors that the Kubernetes node finds, as cAdvisor reads them."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from testbed import content, processors
+from release import content
+from testbed import processors
 
 
 def test_node_finds_that_many_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Secrets are files that nobody else reads, made once."""
+"""Test that secrets are files that only their owner can read, made once."""
 
 import stat
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the testbed's SLURM machines are given: configuration, storage, environments."""
+"""Test what the hosts of the testbed's SLURM cluster get: configuration, storage, environments."""
 
 import configparser
 import stat

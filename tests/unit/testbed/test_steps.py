@@ -1,10 +1,11 @@
-"""Steps run in order, side by side, and go on after a failure."""
+"""Test that steps run in order, side by side, and go on after a failure."""
 
 import threading
 
 import pytest
 
-from testbed import plan, process, steps
+from release import process
+from testbed import plan, steps
 from testbed.steps import Step
 
 

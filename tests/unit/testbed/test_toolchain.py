@@ -1,4 +1,4 @@
-"""Which programs fit, where they come from, and what an administrator is told."""
+"""Test which programs fit, where they come from, and what the testbed tells an administrator."""
 
 import subprocess
 from pathlib import Path
@@ -149,7 +149,7 @@ def test_who_is_not_root_gets_the_commands(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(debian.AdministratorNeededError) as caught:
         debian.ensure_programs(("no-such-program",), ("tool", "other"), "A tool is missing")
     assert caught.value.commands == ("apt-get update", "apt-get install --no-install-recommends tool other")
-    assert str(caught.value).startswith("A tool is missing. An administrator has to run, as root:\n  apt-get update\n")
+    assert str(caught.value).startswith("A tool is missing. Ask an administrator to run as root:\n  apt-get update\n")
 
 
 def test_commands_for_trixie_packages_bring_its_source_and_pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Where Pulumi finds its provider."""
+"""Test where Pulumi finds its provider."""
 
 from pathlib import Path
 

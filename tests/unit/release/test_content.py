@@ -1,8 +1,8 @@
-"""Content keys change with the content, and only with it."""
+"""Test that content keys change with the content, and only with it."""
 
 import pytest
 
-from testbed import content
+from release import content
 
 
 def test_a_digest_sees_text_names_content_and_modes(tmp_path):

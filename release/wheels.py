@@ -1,20 +1,23 @@
-"""Wheelhouses: the wheels of a locked list of requirements, for containers that have no way to PyPI."""
+"""Wheelhouses: the wheels of a locked list of requirements, for hosts and images that can't reach PyPI."""
 
 import sys
 import tempfile
 from pathlib import Path
 
-from testbed import content, process
-from testbed.paths import ROOT
+from release import content, process
+from release.paths import ROOT
 
 PYTHON = "3.11"
-"""Debian bookworm's, which every image has."""
+"""Version of Python for which wheels are downloaded: Debian 12's."""
 GLIBC = ("2_36", "2_35", "2_34", "2_31", "2_28", "2_27", "2_26", "2_24", "2_17", "2_12", "2_5")
-"""Platform tags that bookworm's C library can run; pip takes nothing newer then."""
+"""Versions of the GNU C library whose wheels Debian 12 can load; pip downloads no wheel for a later one."""
 
 
 def wheelhouse(name: str) -> content.Input:
-    """The wheels of ``requirements/NAME.txt``, checked against its hashes, beside the list itself."""
+    """Return a directory with ``requirements.txt`` (a copy of ``requirements/NAME.txt``) and the wheels that it lists.
+
+    pip checks the wheels against the list's hashes.
+    """
     requirements = ROOT / "requirements" / f"{name}.txt"
 
     def make(directory: Path) -> None:
@@ -30,7 +33,7 @@ def wheelhouse(name: str) -> content.Input:
 
 
 def project_wheel() -> content.Input:
-    """A directory with the wheel of this project's own package."""
+    """Return a directory with the wheel of this project's own package."""
     sources = (ROOT / "pyproject.toml", ROOT / "gateway")
 
     def make(directory: Path) -> None:

@@ -1,17 +1,19 @@
-"""What Ansible installs on a submission host: the gateway's locked wheels and the gateway's own, an archive each.
+"""The bundle: the archives that Ansible installs on a submission host.
 
-``python -m testbed.bundle`` makes them, for any site, and prints the options of ``ansible-playbook`` that name them.
+One archive holds the locked wheels of the gateway, the other holds the project's own wheel.
 """
 
-import sys
 import tarfile
 from pathlib import Path
 
-from testbed import content, wheels
+from release import content, wheels
 
 
 def variables() -> dict[str, str]:
-    """The variables of the role ``gateway`` that name the archives; archives of another content have another name."""
+    """Build the archives and return the variables of the Ansible role ``gateway`` that name them.
+
+    An archive's name changes with its content.
+    """
     return {
         "gateway_packages_archive": str(_archive("packages", wheels.wheelhouse("gateway"))),
         "gateway_project_archive": str(_archive("project", wheels.project_wheel())),
@@ -27,7 +29,3 @@ def _archive(kind: str, wheelhouse: content.Input) -> Path:
             archive.add(wheelhouse.make(), ".")
 
     return content.cached("bundle", key, make) / name
-
-
-if __name__ == "__main__":
-    sys.stdout.write(" ".join(f"--extra-vars {name}={path}" for name, path in variables().items()) + "\n")

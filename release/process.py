@@ -1,4 +1,4 @@
-"""Run other programs: output into a step's log, errors that say what to look at."""
+"""Run other programs: their output goes to a log, their errors carry what they printed."""
 
 import contextvars
 import os
@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import IO
 
 log_file: contextvars.ContextVar[IO[str] | None] = contextvars.ContextVar("log_file", default=None)
-"""The log of the step that is running in this context; standard error when there is none."""
+"""Where :func:`run` sends the output of programs in this context, for example the log of a testbed's step.
+
+Without one, programs inherit this process's standard output and standard error.
+"""
 
 
 class CommandError(Exception):
-    """A program that ended with another code than 0."""
+    """A program that exited with another code than 0."""
 
     def __init__(self, command: Sequence[str], code: int, output: str) -> None:
         self.command, self.code, self.output = tuple(command), code, output
@@ -21,7 +24,7 @@ class CommandError(Exception):
 
 
 def say(message: str) -> None:
-    """Write a line to the running step's log."""
+    """Write a line to :data:`log_file`, if there is one."""
     stream = log_file.get()
     if stream is not None:
         stream.write(f"{message}\n")
@@ -36,7 +39,7 @@ def run(
     standard_input: str | None = None,
     timeout_seconds: float = 1800,
 ) -> None:
-    """Run a program with its output in the step's log.
+    """Run a program with its output in :data:`log_file`.
 
     ``environment`` is added to this process's own. Raises :class:`CommandError`, or ``subprocess.TimeoutExpired``.
     """
@@ -66,7 +69,10 @@ def capture(
     standard_input: str | None = None,
     timeout_seconds: float = 300,
 ) -> str:
-    """Run a program and return its standard output. Raises like :func:`run`, with the output's end."""
+    """Run a program and return its standard output.
+
+    Raises like :func:`run`; the error carries the end of the output.
+    """
     arguments = [str(part) for part in command]
     completed = subprocess.run(
         arguments,
@@ -85,7 +91,7 @@ def capture(
 
 
 def succeeds(command: Sequence[str | Path], *, timeout_seconds: float = 60) -> bool:
-    """Whether a program exits with 0; what it prints is dropped."""
+    """Return whether a program exits with 0. Its output is dropped."""
     try:
         capture(command, timeout_seconds=timeout_seconds)
     except (CommandError, FileNotFoundError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""Content hashes: what keys every cache entry and image tag."""
+"""Content hashes, which key every cache entry and image tag, and the cache itself."""
 
 import hashlib
 import os
@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.paths import CACHE
+from release.paths import CACHE
 
 
 def digest(*parts: str | Path) -> str:
-    """Hash of texts and files (a directory counts with all its files, their names and modes): 16 hex digits."""
+    """Return a hash of texts and files as 16 hexadecimal digits.
+
+    A directory counts with the names, modes and contents of all its files, but for ``__pycache__``. Raises
+    ``FileNotFoundError`` when a path does not exist.
+    """
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, str):
@@ -34,9 +38,10 @@ def _files(path: Path) -> Iterable[Path]:
 
 
 def cached(kind: str, key: str, make: Callable[[Path], None]) -> Path:
-    """The cache's directory ``kind/key``; when absent, ``make`` fills a temporary one that then takes its name.
+    """Return the cache's directory ``kind/key``; ``make`` fills it when it is absent.
 
-    An interrupt leaves nothing that looks complete, and two processes may do it at once.
+    ``make`` fills a temporary directory, which is then renamed: an interrupt leaves no entry that looks complete, and
+    two processes may make the same entry at the same time.
     """
     place = CACHE / kind / key
     if place.is_dir():
@@ -55,18 +60,18 @@ def cached(kind: str, key: str, make: Callable[[Path], None]) -> Path:
 
 @dataclass(frozen=True)
 class Input:
-    """Something that another thing is made from: its key is known before it is there."""
+    """A file or directory that goes into a build. Its key is known before it is made."""
 
     key: str
     make: Callable[[], Path]
-    """Returns where it is, after making it if need be."""
+    """Makes the file or directory unless it exists, and returns its path."""
 
 
 def source(path: Path) -> Input:
-    """A file or directory of the clone."""
+    """Return a file or directory of the clone as an input."""
     return Input(digest(path), lambda: path)
 
 
 def cached_input(kind: str, key: str, make: Callable[[Path], None]) -> Input:
-    """An entry of the cache, made (see :func:`cached`) only when somebody needs it."""
+    """Return an entry of the cache as an input, made by :func:`cached` when a build needs it."""
     return Input(f"{kind}/{key}", lambda: cached(kind, key, make))
