@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from gateway import site
-from gateway.as_user import preflight
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,13 +31,3 @@ def shared_path() -> Iterator[Path]:
             yield path
     finally:
         os.umask(umask)
-
-
-@pytest.fixture
-def shared_programs(shared_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the launcher copy its programs from a directory that every account may read, which a clone may not be."""
-    directory = shared_path / "as_user"
-    directory.mkdir()
-    for source in (ROOT / "gateway" / "as_user").glob("*.py"):
-        (directory / source.name).write_bytes(source.read_bytes())
-    monkeypatch.setattr(preflight, "__file__", str(directory / "preflight.py"))

@@ -3,7 +3,6 @@
 import ast
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from gateway.as_user import preflight
-from gateway.kubernetes import configuration
 from tests.unit import fake_environments
 from tests.unit.as_user.programs import PROGRAM, SYSTEM
 
@@ -121,10 +119,3 @@ def test_the_gateways_import_the_preload_without_tornado():
     preload = PROGRAM.with_name("preload.py")
     code = f"import sys; sys.modules['tornado'] = None; exec(open({os.fspath(preload)!r}).read())"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_the_image_has_all_files_where_pods_start_them():
-    text = (ROOT / "gateway" / "Dockerfile.environment").read_text()
-    (copied,) = re.findall(r"^COPY (.*) (\S+/)$", text, re.MULTILINE)
-    assert set(copied[0].split()) == {"preflight.py", "preload.py", *preflight.COMPANIONS}
-    assert {configuration.PREFLIGHT, configuration.PRELOAD} == {f"{copied[1]}preflight.py", f"{copied[1]}preload.py"}

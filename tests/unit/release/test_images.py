@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 import pytest
 import yaml
 
-from gateway.kubernetes import configuration
+from gateway.as_user import preflight
+from gateway.kubernetes import pod_paths
 from gateway.site import Images
 from release import content, image, images, process
 from release.__main__ import options, site_lines
@@ -34,9 +35,10 @@ def test_the_build_context_has_all_that_the_dockerfile_copies(built):
 
 def test_pods_find_preflight_and_preload_where_the_image_has_them():
     target = copied(ROOT / "gateway" / "Dockerfile.environment")["as_user"]
-    for path in map(PurePosixPath, (configuration.PREFLIGHT, configuration.PRELOAD)):
-        assert str(path.parent) == target
-        assert (ROOT / "gateway" / "as_user" / path.name).is_file()
+    started = [PurePosixPath(path) for path in (pod_paths.PREFLIGHT, pod_paths.PRELOAD)]
+    assert {str(path.parent) for path in started} == {target}
+    for name in (*(path.name for path in started), *preflight.COMPANIONS):
+        assert (ROOT / "gateway" / "as_user" / name).is_file()
 
 
 def test_another_base_gives_another_tag():
