@@ -75,5 +75,5 @@ lock: .venv/ready ## Lock all requirements, with hashes
 	@echo 'Python environment .venv'
 	@$(PYTHON) -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/bootstrap.txt
-	@.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes --requirement requirements/development.txt
+	@.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --requirement requirements/development.txt
 	@touch .venv/ready

@@ -10,7 +10,7 @@ import pytest
 
 from testbed.paths import ROOT
 
-DOCUMENTS = ["ansible/README.md"]
+DOCUMENTS = ["ansible/README.md", "docs/administrator-guide.md"]
 BUNDLE = "$(python -m release bundle)"
 TOKEN = "--extra-vars gateway_hub_token_file="
 PARTS = ("ansible-playbook -i ansible/inventories/hammer ansible/hammer.yml", BUNDLE, TOKEN)
