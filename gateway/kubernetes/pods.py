@@ -6,7 +6,7 @@ from gateway.as_user import preload
 from gateway.as_user.preflight import Plan
 from gateway.identity.accounts import Account
 from gateway.kubernetes import names, pod_paths, variables_secret
-from gateway.request import storage
+from gateway.request import plan, storage
 from gateway.request.options import ClusterRequest
 from gateway.site import GIB, Backend, KubernetesGateway, Site
 
@@ -26,13 +26,13 @@ def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
     pod = _pod(site, request)
     container = _container(site, request)
     labels = _labels(request)
-    plan = plan_of(site, request).encoded()
+    encoded = plan_of(site, request).encoded()
     return {
         "namespace": gateway.namespace,
         "image": gateway.images.environment,
         "image_pull_policy": gateway.image_pull_policy,
-        "scheduler_cmd": _command(plan, "scheduler"),
-        "worker_cmd": _command(plan, "worker"),
+        "scheduler_cmd": _command(encoded, "scheduler"),
+        "worker_cmd": _command(encoded, "worker"),
         "environment": {
             "HOME": pod_paths.SCRATCH,
             preload.REPORT_SECONDS: str(gateway.timeouts.report_seconds),
@@ -73,24 +73,15 @@ def scheduler_cores_limit(gateway: KubernetesGateway) -> float:
 
 def plan_of(site: Site, request: ClusterRequest) -> Plan:
     """Return the plan of the preflight that each pod runs before it becomes a scheduler or worker."""
-    mounts = storage.mounts(site, Backend.KUBERNETES, request.user_class)
-    return Plan(
-        option=request.environment.option,
-        path=request.environment.path,
-        prefix=request.environment.prefix,
-        name=request.environment.name,
-        visible=[mount.volume.path for mount in mounts],
-        markers=storage.markers(site, Backend.KUBERNETES, request.user_class),
-        workers=site.kubernetes.workers_label,
-        advice=storage.relocation_advice(site, Backend.KUBERNETES, request.user_class),
-        variables=variables_secret.VARIABLES_FILE,
-        report=pod_paths.TERMINATION_LOG,
+    common = plan.plan_of(site, Backend.KUBERNETES, request, variables_secret.VARIABLES_FILE)
+    return common._replace(
+        markers=storage.markers(site, Backend.KUBERNETES, request.user_class), report=pod_paths.TERMINATION_LOG
     )
 
 
-def _command(plan: str, role: str) -> list[str]:
+def _command(encoded_plan: str, role: str) -> list[str]:
     # -IS keeps the user's files and packages out of the interpreter that runs the preflight.
-    return ["python3", "-IS", pod_paths.PREFLIGHT, "start", _literal(plan), role]
+    return ["python3", "-IS", pod_paths.PREFLIGHT, "start", _literal(encoded_plan), role]
 
 
 def _literal(text: str) -> str:

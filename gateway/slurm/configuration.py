@@ -6,7 +6,7 @@ from typing import Any
 from traitlets.config import Config
 
 from gateway.as_user.preflight import Plan
-from gateway.request import storage
+from gateway.request import plan
 from gateway.request.options import ClusterRequest, cluster_options
 from gateway.site import GIB, Backend, Site
 from gateway.slurm.cluster_folder import VARIABLES
@@ -75,17 +75,7 @@ def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
 
 def plan_of(site: Site, request: ClusterRequest) -> Plan:
     """Return the plan of the launcher's preflight on the submission host and of the cluster's jobs."""
-    mounts = storage.mounts(site, Backend.SLURM, request.user_class)
-    return Plan(
-        option=request.environment.option,
-        path=request.environment.path,
-        prefix=request.environment.prefix,
-        name=request.environment.name,
-        visible=[mount.volume.path for mount in mounts],
-        markers=[],
-        workers=site.slurm.workers_label,
-        advice=storage.relocation_advice(site, Backend.SLURM, request.user_class),
-        # The jobs of a cluster get the path in the cluster's folder.
-        variables=VARIABLES,
-        scratch=SCRATCH.format(uid=request.account.uid),
+    # The jobs of a cluster get the path in the cluster's folder.
+    return plan.plan_of(site, Backend.SLURM, request, VARIABLES)._replace(
+        scratch=SCRATCH.format(uid=request.account.uid)
     )
