@@ -53,6 +53,6 @@ def value_in(text: str, name: str, **labels: str) -> float:
     )
 
 
-def value(backend: Backend, name: str, **labels: str) -> float:
+def value(backend: Backend, /, name: str, **labels: str) -> float:
     """Return the sum of the samples that have these labels, over all processes of a gateway."""
     return sum(value_in(text, name, **labels) for text in READERS[backend]().values())

@@ -21,7 +21,7 @@ COUNT_SECONDS = 15
 """Bound on how late the API server learns of a change by the controller, or the controller of one by the server."""
 
 
-def await_rise(backend: Backend, before: float, name: str, **labels: str) -> None:
+def await_rise(backend: Backend, before: float, /, name: str, **labels: str) -> None:
     until(f"{name} {labels} has risen", lambda: value(backend, name, **labels) > before, seconds=COUNT_SECONDS)
 
 

@@ -136,13 +136,13 @@ def at_once() -> Cases:
     yield BOTH, {"pixi_project": "/depot/cms/../../etc"}, "not on storage that"
     yield [Backend.SLURM], {"pixi_project": "/work/projects/analysis"}, SLURM_SEES_NO_WORK
     for bad in (" ", "'", '"', ";", "$(id)", "`id`", "\n", "%x", "é", "\0", "&", "|", ">"):
-        yield BOTH, {"conda_env": f"{OWN}/a{bad}b"}, f"contains {bad[0]!r}; use a path without it"
+        yield BOTH, {"conda_env": f"{OWN}/a{bad}b"}, f"contains {bad[0]!r}: use a path without it"
     yield BOTH, {"pixi_project": PROJECT, "env": {"A": 1}}, "env['A'] is of type int; values must be text"
     yield BOTH, {"pixi_project": PROJECT, "env": {"A": "a\0b"}}, "env['A'] contains a NUL character"
     yield BOTH, {"pixi_project": PROJECT, "env": ["A"]}, "env must be a dictionary"
     bound = SETTINGS.environment_variables.maximum_bytes
     too_much = {"A": "x", "BIG": "y" * bound}
-    yield BOTH, {"pixi_project": PROJECT, "env": too_much}, f"at most {bound}|The largest is 'BIG'"
+    yield BOTH, {"pixi_project": PROJECT, "env": too_much}, f"at most {bound}|The largest variable is 'BIG'"
     yield BOTH, {"pixi_project": PROJECT, "env": {"LONG": "y" * 140000}}, "env['LONG'] has 140005 bytes"
     yield BOTH, {"pixi_project": PROJECT, "env": {"HUGE": "y" * 2**21}}, "too large: leave out of env"
 
