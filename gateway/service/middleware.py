@@ -59,7 +59,7 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Refusal as refusal:
-        raise web.HTTPUnprocessableEntity(reason=str(refusal)) from refusal
+        return _refused(422, str(refusal))
 
 
 def _refused(status: int, reason: str) -> web.Response:

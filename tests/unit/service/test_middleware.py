@@ -6,6 +6,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from gateway.errors import Refusal
 from gateway.service import middleware
 
 
@@ -57,3 +58,13 @@ async def test_a_good_request_arrives_whole(client, headers):
 async def test_a_request_without_a_body_arrives(client):
     async with client.get("/") as response:
         assert (response.status, await response.json()) == (201, None)
+
+
+async def test_the_text_of_a_refusal_is_the_clients_message_alone():
+    async def refuse(_):
+        raise Refusal("pixi_env has 256 bytes:\nuse at most 255.")
+
+    app = web.Application(middlewares=[middleware.explain])
+    app.router.add_post("/", refuse)
+    async with TestClient(TestServer(app)) as client:
+        assert await answer(client, json={}) == (422, {"error": "pixi_env has 256 bytes: use at most 255."})
