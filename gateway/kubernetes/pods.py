@@ -32,7 +32,7 @@ def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
         "image": gateway.images.environment,
         "image_pull_policy": gateway.image_pull_policy,
         "scheduler_cmd": _command(encoded, "scheduler"),
-        "worker_cmd": _command(encoded, "worker"),
+        "worker_cmd": [*_command(encoded, "worker"), *plan.WORKER_OPTIONS],
         "environment": {
             "HOME": pod_paths.SCRATCH,
             preload.REPORT_SECONDS: str(gateway.timeouts.report_seconds),

@@ -60,7 +60,7 @@ def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
     return {
         "plan": plan_of(site, request).encoded(),
         "scheduler_cmd": ["scheduler"],
-        "worker_cmd": ["worker"],
+        "worker_cmd": ["worker", *plan.WORKER_OPTIONS],
         "uid": request.account.uid,
         "gid": request.account.gid,
         "scheduler_cores": math.ceil(slurm.scheduler.cores),
