@@ -31,9 +31,16 @@ dask_gateway's scheduler_preload imports the client (not reported upstream)."""
 IMPORTS, SPARE = "imports.py", "spare.py"
 COMPANIONS: tuple[str, ...] = (IMPORTS, SPARE)
 """The files that must lie beside this one: faster imports, and the spare interpreter for a nanny's worker."""
-WORKER_START = {"MALLOC_TRIM_THRESHOLD_": "65536", "PYTHONHASHSEED": "6640"}
-"""Variables that a nanny sets by default before it spawns a worker, because programs read them at their start only
-(``distributed.nanny.pre-spawn-environ`` in distributed.yaml, and ``Nanny.__init__``)."""
+WORKER_START = {
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MKL_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "6640",
+}
+"""Variables that a nanny sets by default before it spawns a worker, because programs and numpy's libraries read them at
+their start only (``distributed.nanny.pre-spawn-environ`` in distributed.yaml, and ``Nanny.__init__``). They also keep
+numpy, which distributed imports, from starting threads in the nanny: a process with threads makes no spare one."""
 INTERPRETER_SECONDS = 20
 IMPORT_SECONDS = 60
 """Timeouts of an interpreter's start and of Dask's imports, for a file system that hangs; each usually takes a fraction

@@ -22,8 +22,8 @@ from multiprocessing.connection import Connection
 from types import ModuleType
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-READ_AT_START = ("GLIBC_TUNABLES", "LD_", "MALLOC_", "PYTHON")
-"""Prefixes of environment variables that the C library and Python read only when a program starts."""
+READ_AT_START = ("GLIBC_TUNABLES", "LD_", "MALLOC_", "MKL_", "OMP_", "OPENBLAS_", "PYTHON")
+"""Prefixes of environment variables that the C library, Python and numpy's libraries read only at a program's start."""
 SPAWNED = "--multiprocessing-fork"
 """Last argument of an interpreter that multiprocessing spawns (``multiprocessing.spawn.get_command_line``)."""
 

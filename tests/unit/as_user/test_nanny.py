@@ -34,7 +34,7 @@ FIRST_AND_SECOND = """
 import json, multiprocessing, os
 
 def tell(who):
-    names = ("MALLOC_TRIM_THRESHOLD_", "PYTHONHASHSEED")
+    names = ("MALLOC_TRIM_THRESHOLD_", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONHASHSEED")
     said = [f"{who}: {name} is {os.environ[name]}" for name in names if name in os.environ]
     how = "spawned" if "multiprocessing-fork" in open("/proc/self/cmdline").read() else "was ready"
     place = os.environ["RECORD"]
@@ -57,6 +57,7 @@ def main(arguments, prog_name):
         ({"OMP_NUM_THREADS": "1"}, "was ready"),
         ({"MALLOC_TRIM_THRESHOLD_": "65536", "PYTHONHASHSEED": "6640"}, "was ready"),
         ({"MALLOC_TRIM_THRESHOLD_": "0"}, "spawned"),
+        ({"OMP_NUM_THREADS": "4"}, "spawned"),
     ],
 )
 def test_the_first_worker_of_a_nanny_is_ready_unless_something_else_is_configured(

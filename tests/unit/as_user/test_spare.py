@@ -125,7 +125,7 @@ def test_the_first_process_is_like_any_other(printed):
     """Its variables, arguments, modules, descriptors, signals and standard input equal those of a spawned process."""
     code = """
 keep_ready()
-os.environ.update(OMP_NUM_THREADS="1", LATER="☃", MALLOC_TRIM_THRESHOLD_="65536")
+os.environ.update(NUMEXPR_MAX_THREADS="1", LATER="☃", MALLOC_TRIM_THRESHOLD_="65536")
 del os.environ["PATH"]
 os.chdir("/")
 held = open("/dev/zero")
@@ -222,4 +222,5 @@ def test_the_names_of_variables_that_are_read_at_a_start(monkeypatch):
         "PYTHONHASHSEED",
         "MALLOC_TRIM_THRESHOLD_",
         "LD_LIBRARY_PATH",
+        "OMP_NUM_THREADS",
     }
