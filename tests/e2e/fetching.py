@@ -27,7 +27,7 @@ FETCH = (
 def fetch(address: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Return status and text that an address answers to the notebook container.
 
-    Raises :class:`testbed.process.CommandError` when there is no HTTP answer; so do the functions below.
+    Raises :class:`release.process.CommandError` when there is no HTTP answer; so do the functions below.
     """
     return fetch_in_container(notebook.NAME, "python3", address, headers)
 

@@ -24,8 +24,3 @@ def files(root: Path, *tops: str) -> Iterator[Path]:
     for folder in sorted(folders):
         if not folder.name.startswith(".") and folder.name != "build":
             yield from sorted(folder.rglob("*.py"))
-
-
-def first_line(package: Path) -> str:
-    """Return the first line of a package's docstring; empty without one."""
-    return (ast.get_docstring(tree(package / "__init__.py")) or "").partition("\n")[0]
