@@ -1,5 +1,6 @@
 """README.md's commands on a testbed that is up, as a developer types them, and the output that README.md shows."""
 
+import os
 import re
 import subprocess
 
@@ -18,8 +19,17 @@ README = (ROOT / "README.md").read_text()
 def run(command: str, given: str = "") -> str:
     """Return what a documented command prints. The command must stand in README.md, and must succeed."""
     assert command in README
+    # Below `make test`, make would print the directory that it enters and leaves.
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKELEVEL", "MAKEFLAGS")}
     completed = subprocess.run(
-        command.split(), cwd=ROOT, input=given, capture_output=True, text=True, timeout=500, check=False
+        command.split(),
+        cwd=ROOT,
+        env=environment,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
     )
     assert completed.returncode == 0, completed.stdout + completed.stderr
     return completed.stdout
