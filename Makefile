@@ -35,7 +35,7 @@ toolchain: .venv/ready ## Find, install or build Docker, kind, kubectl and Pulum
 test: lint testbed ## Run lint and unit tests, bring up the testbed, run the end-to-end suite
 	@HOSTILE_EXAMPLES=3000 .venv/bin/python -m pytest -m "not load" tests
 unit: .venv/ready ## Run the tests that need neither network nor Docker
-	@.venv/bin/python -m pytest -m "not e2e" tests
+	@.venv/bin/python -m pytest -m "not e2e" --numprocesses auto tests
 e2e: testbed ## Run the end-to-end suite on both back ends
 	@.venv/bin/python -m pytest -m "e2e and not load" tests
 load: testbed ## Run the load tests: many workers, users and clusters at once; too long for `make test`

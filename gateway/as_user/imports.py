@@ -87,3 +87,14 @@ def import_late(package: str) -> None:
     spec = importlib.util.find_spec(package)
     if spec is not None and package not in sys.modules:
         sys.modules[package] = LateModule(spec)
+
+
+def allocate_without_numpy() -> None:
+    """Make distributed receive messages into bytearrays, as it does where numpy is missing.
+
+    distributed imports numpy for nothing else (not reported upstream): numpy leaves memory for large messages
+    uninitialized. A version that allocates otherwise executes numpy at its first message.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("distributed.") and hasattr(module, "host_array"):
+            module.host_array = lambda size: memoryview(bytearray(size))  # type: ignore[attr-defined]

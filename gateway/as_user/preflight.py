@@ -25,12 +25,13 @@ MODULES = ("dask", "distributed", "dask_gateway")
 PROGRAMS = {"scheduler": "distributed.cli.dask_scheduler", "worker": "distributed.cli.dask_worker"}
 """The modules of ``dask scheduler`` and ``dask worker``, by role; the command ``dask`` itself searches all installed
 packages first."""
-LATE = "aiohttp"
-"""A package that a scheduler imports and does not use, a quarter of all imports: dask_gateway's client imports it, and
-dask_gateway's scheduler_preload imports the client (not reported upstream)."""
-IMPORTS, SPARE = "imports.py", "spare.py"
-COMPANIONS: tuple[str, ...] = (IMPORTS, SPARE)
-"""The files that must lie beside this one: faster imports, and the spare interpreter for a nanny's worker."""
+LATE = ("aiohttp", "numpy")
+"""Packages that a scheduler imports and may never use, a third of all imports: dask_gateway's client imports aiohttp,
+and its scheduler_preload the client; distributed imports numpy (not reported upstream)."""
+IMPORTS, SPARE, DASHBOARD = "imports.py", "spare.py", "dashboard.py"
+COMPANIONS: tuple[str, ...] = (IMPORTS, SPARE, DASHBOARD)
+"""The files that must lie beside this one: faster imports, the spare interpreter for a nanny's worker, and the
+dashboard that a scheduler imports late."""
 WORKER_START = {
     "MALLOC_TRIM_THRESHOLD_": "65536",
     "MKL_NUM_THREADS": "1",
@@ -311,8 +312,11 @@ def serve(plan: Plan, role: str, arguments: list[str]) -> None:
     imports = _companion(IMPORTS)
     with imports.quick_imports():
         if role == "scheduler":
-            imports.import_late(LATE)
+            for package in LATE:
+                imports.import_late(package)
             import_modules(plan)
+            imports.allocate_without_numpy()
+            _companion(DASHBOARD).import_late()
         program = importlib.import_module(PROGRAMS[role])
     if role == "worker":
         _keep_spare_interpreter()

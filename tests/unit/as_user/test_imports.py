@@ -5,6 +5,7 @@ import gc
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +99,29 @@ def test_a_broken_yaml_is_for_dask_to_find(seen_by_imports):
         seen_by_imports("raise ImportError('broken')")
     assert caught.value.__context__ is None
     assert gc.isenabled()
+
+
+SCHEDULER = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[1])
+from gateway.as_user import imports
+imports.import_late("numpy")
+import distributed
+imports.allocate_without_numpy()
+
+async def main():
+    options = {"host": "127.0.0.1", "dashboard": False}
+    async with distributed.Scheduler(port=0, **options) as scheduler:
+        async with distributed.Worker(scheduler.address, nthreads=1, **options):
+            async with distributed.Client(scheduler.address, asynchronous=True) as client:
+                text = await client.submit(str.upper, await client.scatter("a" * 10_000_000))
+    print(len(text), set(text), type(sys.modules["numpy"]).__name__)
+
+asyncio.run(main())
+"""
+
+
+def test_messages_are_received_without_numpy():
+    root = Path(imports.__file__).parents[2]
+    ended = subprocess.run([sys.executable, "-c", SCHEDULER, root], capture_output=True, text=True, check=False)
+    assert ended.stdout == "10000000 {'A'} LateModule\n", ended.stderr

@@ -16,7 +16,7 @@ from tests.unit.as_user.programs import PROGRAM, SYSTEM
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = sorted((ROOT / "gateway" / "as_user").glob("*.py"))
-OF_THE_ENVIRONMENT = {"distributed", "tornado", "yaml"}
+OF_THE_ENVIRONMENT = {"distributed", "distributed.http.utils", "tornado", "yaml"}
 """Packages that a function may import, because its caller runs in an environment with Dask."""
 NEWER_MODULES = {"graphlib", "tomllib", "zoneinfo"}
 """Modules of the standard library that Python 3.8 lacks."""
