@@ -33,7 +33,7 @@ toolchain: .venv/ready ## Find, install or build Docker, kind, kubectl and Pulum
 ##@ Tests
 .PHONY: test unit e2e load lint
 test: lint testbed ## Run lint and unit tests, bring up the testbed, run the end-to-end suite
-	@HOSTILE_EXAMPLES=3000 .venv/bin/python -m pytest -m "not load" tests
+	@HOSTILE_EXAMPLES=3000 .venv/bin/python -m pytest -m "not load" --durations 60 --durations-min 5 tests
 unit: .venv/ready ## Run the tests that need neither network nor Docker
 	@.venv/bin/python -m pytest -m "not e2e" --numprocesses auto tests
 e2e: testbed ## Run the end-to-end suite on both back ends
