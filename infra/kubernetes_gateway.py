@@ -198,8 +198,8 @@ class KubernetesGateway(pulumi.ComponentResource):
                         "verbs": ["list", "watch", "create", "delete"],
                     },
                     {
-                        "api_groups": ["discovery.k8s.io"],
-                        "resources": ["endpointslices"],
+                        "api_groups": ["discovery.k8s.io", "networking.k8s.io"],
+                        "resources": ["endpointslices", "networkpolicies"],
                         "verbs": ["create", "delete"],
                     },
                     {"api_groups": [""], "resources": ["secrets"], "verbs": ["create", "delete"]},

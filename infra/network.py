@@ -1,87 +1,64 @@
-"""NetworkPolicies: deny all connections to the gateway's pods except those that a policy here allows.
+"""NetworkPolicies: deny all connections from and to the gateway's pods except those that a policy here allows.
 
 The policies select only pods of the gateway (by ``app.kubernetes.io/instance``), so other pods of the namespace are not
-affected. Connections from the pods are not restricted: users' code reads data from all over the world.
+affected. The controller adds one policy for each cluster (:mod:`gateway.kubernetes.controller.network_policies`), by
+which the cluster's pods reach each other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from gateway.kubernetes import names
-from gateway.site import Prometheus
+from gateway.site import Destination, Network, Pods, Site
 from infra.kubernetes_gateway import CONTROLLER_COMPONENT
 from infra.proxy import PROXY_COMPONENT, WEB_CONTAINER_PORT
 
+Rule = Mapping[str, Any]
 Peer = Mapping[str, Any]
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 """Label with the namespace's name, which Kubernetes sets on each namespace."""
+EVERYWHERE = "0.0.0.0/0"
+NOT_PUBLIC = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "127.0.0.0/8")
+"""Private, shared, link-local and loopback addresses: of nodes, pods, Services and clouds' metadata."""
+
+
+@dataclass(frozen=True)
+class Flows:
+    """The connections that a policy allows."""
+
+    ingress: Sequence[Rule] = ()
+    egress: Sequence[Rule] = ()
 
 
 class NetworkPolicies(pulumi.ComponentResource):
-    """One policy that denies all ingress to the gateway's pods, and one per component that allows its connections."""
+    """One policy that closes all pods of the gateway, and one per component that allows its connections."""
 
     def __init__(
-        self,
-        name: str,
-        release: str,
-        namespace: pulumi.Input[str],
-        prometheus: Prometheus | None = None,
-        opts: pulumi.ResourceOptions | None = None,
+        self, name: str, site: Site, namespace: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("af-dask-gateway:infra:NetworkPolicies", name, {}, opts)
-        self._release, self._namespace = release, namespace
-        traefik, api = self._pods(PROXY_COMPONENT), self._pods(names.API_COMPONENT)
-        scheduler, worker = self._pods(names.SCHEDULER_COMPONENT), self._pods(names.WORKER_COMPONENT)
+        self._release, self._namespace = site.kubernetes.release, namespace
         self.policies = [
-            self._policy("closed", names.common_labels(release), []),
-            self._policy(
-                names.API_COMPONENT,
-                self._labels(names.API_COMPONENT),
-                [_ingress([traefik, scheduler], [names.API_PORT])],
-            ),
-            # Ingress controller and load balancer send clients' connections to Traefik, so it accepts all addresses.
-            self._policy(
-                PROXY_COMPONENT,
-                self._labels(PROXY_COMPONENT),
-                [_ingress([], [WEB_CONTAINER_PORT, names.SCHEDULER_PORT])],
-            ),
-            self._policy(
-                names.SCHEDULER_COMPONENT,
-                self._labels(names.SCHEDULER_COMPONENT),
-                [
-                    _ingress([traefik], [names.SCHEDULER_PORT, names.DASHBOARD_PORT]),
-                    _ingress([api], [names.SCHEDULER_API_PORT]),
-                    _ingress([worker], [names.SCHEDULER_PORT]),
-                ],
-            ),
-            # Workers and their nannies choose their own ports, so this rule allows all ports. TLS keeps clusters apart.
-            self._policy(
-                names.WORKER_COMPONENT, self._labels(names.WORKER_COMPONENT), [_ingress([scheduler, worker], [])]
-            ),
-            *(self._metrics(prometheus) if prometheus else ()),
+            self._policy(component, names.component_labels(self._release, component), flows)
+            for component, flows in component_flows(site).items()
         ]
+        if site.kubernetes.prometheus is not None:
+            scraping = Flows(ingress=[_ingress([_pods_peer(site.kubernetes.prometheus)], [names.METRICS_PORT])])
+            self.policies += [
+                self._policy(f"{component}-metrics", names.component_labels(self._release, component), scraping)
+                for component in (names.API_COMPONENT, CONTROLLER_COMPONENT)
+            ]
+        # Last, so that an update of running pods closes no connection that another policy is about to allow.
+        self.closed = self._policy("closed", names.common_labels(self._release), Flows(), after=self.policies)
         self.register_outputs({})
 
-    def _metrics(self, prometheus: Prometheus) -> Iterator[NetworkPolicy]:
-        peer = {
-            "namespace_selector": {"match_labels": {NAMESPACE_LABEL: prometheus.namespace}},
-            "pod_selector": {"match_labels": prometheus.labels},
-        }
-        for component in (names.API_COMPONENT, CONTROLLER_COMPONENT):
-            yield self._policy(
-                f"{component}-metrics", self._labels(component), [_ingress([peer], [names.METRICS_PORT])]
-            )
-
-    def _labels(self, component: str) -> dict[str, str]:
-        return names.component_labels(self._release, component)
-
-    def _pods(self, component: str) -> Peer:
-        return {"pod_selector": {"match_labels": self._labels(component)}}
-
-    def _policy(self, name: str, selected: Mapping[str, str], rules: Sequence[Mapping[str, Any]]) -> NetworkPolicy:
+    def _policy(
+        self, name: str, selected: Mapping[str, str], flows: Flows, after: Sequence[pulumi.Resource] = ()
+    ) -> NetworkPolicy:
         full_name = f"{self._release}-{name}"
         return NetworkPolicy(
             full_name,
@@ -92,16 +69,82 @@ class NetworkPolicies(pulumi.ComponentResource):
             },
             spec={
                 "pod_selector": {"match_labels": dict(selected)},
-                "policy_types": ["Ingress"],
-                "ingress": list(rules),
+                "policy_types": ["Ingress", "Egress"],
+                "ingress": list(flows.ingress),
+                "egress": list(flows.egress),
             },
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
         )
 
 
-def _ingress(peers: Sequence[Peer], ports: Sequence[int]) -> dict[str, Any]:
-    """Return an ingress rule. No peers means all peers, no ports means all ports."""
+def component_flows(site: Site) -> dict[str, Flows]:
+    """Return component -> the connections of its pods, without those among the pods of one cluster."""
+    network = site.kubernetes.network
+    hub, directory = site.identity_services
+    traefik, api, scheduler = (
+        {"pod_selector": {"match_labels": names.component_labels(site.kubernetes.release, component)}}
+        for component in (PROXY_COMPONENT, names.API_COMPONENT, names.SCHEDULER_COMPONENT)
+    )
+    dns, kubernetes = _egress(network.dns, ("UDP", "TCP")), _egress(network.kubernetes_api)
+    users = [dns, *_data(network)]
     return {
-        **({"from_": list(peers)} if peers else {}),
-        **({"ports": [{"port": port, "protocol": "TCP"} for port in ports]} if ports else {}),
+        names.API_COMPONENT: Flows(
+            [_ingress([traefik, scheduler], [names.API_PORT])],
+            [
+                *(dns, kubernetes, _egress(hub), _egress(directory)),
+                _egress_to([scheduler], [names.SCHEDULER_API_PORT]),
+            ],
+        ),
+        CONTROLLER_COMPONENT: Flows(egress=[dns, kubernetes, _egress(hub), _egress(directory)]),
+        PROXY_COMPONENT: Flows(
+            # Ingress controller and load balancer send clients' connections to Traefik, so it accepts all addresses.
+            [_ingress([], [WEB_CONTAINER_PORT, names.SCHEDULER_PORT])],
+            [
+                *(dns, kubernetes, _egress_to([api], [names.API_PORT])),
+                _egress_to([scheduler], [names.SCHEDULER_PORT, names.DASHBOARD_PORT]),
+            ],
+        ),
+        names.SCHEDULER_COMPONENT: Flows(
+            [
+                _ingress([traefik], [names.SCHEDULER_PORT, names.DASHBOARD_PORT]),
+                _ingress([api], [names.SCHEDULER_API_PORT]),
+            ],
+            [*users, _egress_to([api], [names.API_PORT])],
+        ),
+        names.WORKER_COMPONENT: Flows(egress=users),
     }
+
+
+def _data(network: Network) -> list[Rule]:
+    """Return the rules by which users' code reads data: from the public Internet and the listed private addresses."""
+    public = {"cidr": EVERYWHERE, "except_": [*NOT_PUBLIC, *network.closed_addresses]}
+    listed = [{"ip_block": {"cidr": addresses}} for addresses in network.data_addresses]
+    # A rule without peers would allow all addresses.
+    return [_egress_to([{"ip_block": public}]), *([_egress_to(listed)] if listed else [])]
+
+
+def _egress(destination: Destination, protocols: Sequence[str] = ("TCP",)) -> Rule:
+    blocks = [{"ip_block": {"cidr": addresses}} for addresses in destination.addresses]
+    peers = [*blocks, *([_pods_peer(destination.pods)] if destination.pods else [])]
+    return _egress_to(peers, destination.ports, protocols)
+
+
+def _pods_peer(pods: Pods) -> Peer:
+    return {
+        "namespace_selector": {"match_labels": {NAMESPACE_LABEL: pods.namespace}},
+        "pod_selector": {"match_labels": pods.labels},
+    }
+
+
+def _ingress(peers: Sequence[Peer], ports: Sequence[int]) -> Rule:
+    """Return an ingress rule. No peers means all peers."""
+    return {**({"from_": list(peers)} if peers else {}), "ports": _ports(ports)}
+
+
+def _egress_to(peers: Sequence[Peer], ports: Sequence[int] = (), protocols: Sequence[str] = ("TCP",)) -> Rule:
+    """Return an egress rule. No ports means all ports of all protocols."""
+    return {"to": list(peers), **({"ports": _ports(ports, protocols)} if ports else {})}
+
+
+def _ports(ports: Sequence[int], protocols: Sequence[str] = ("TCP",)) -> list[dict[str, Any]]:
+    return [{"port": port, "protocol": protocol} for port in ports for protocol in protocols]

@@ -19,7 +19,7 @@ from testbed.images.kubernetes import NODE as NODE_IMAGE
 from testbed.images.table import TRAEFIK
 from testbed.paths import KUBECONFIG, SITE, STATE, STORAGE
 from testbed.public_names import ADDRESS, public_names
-from testbed.toolchain.programs import COREDNS_BUILD, KIND, KUBECTL, KUBERNETES_BUILD
+from testbed.toolchain.programs import COREDNS_BUILD, KIND, KUBE_ROUTER_BUILD, KUBECTL, KUBERNETES_BUILD
 from testbed.toolchain.pulumi import STACK_STATE
 
 NAME = "af-testbed"
@@ -64,7 +64,7 @@ def configuration(storage: Iterable[Path], more_mounts: Iterable[Mapping[str, ob
 def ensure_programs() -> None:
     """Have kind, kubectl and the programs inside the node image. A node image from a registry needs no programs."""
     if NODE_IMAGE.override is None:
-        for build in (KUBERNETES_BUILD, COREDNS_BUILD):
+        for build in (KUBERNETES_BUILD, COREDNS_BUILD, KUBE_ROUTER_BUILD):
             build.programs.make()
     for program in (KIND, KUBECTL):
         program.ensure()

@@ -13,6 +13,9 @@ SCHEDULER_PORT = 8786
 DASHBOARD_PORT = 8787
 SCHEDULER_API_PORT = 8788
 """Ports of a scheduler pod, fixed by upstream's controller."""
+WORKER_PORTS = (32768, 60999)
+"""First and last of the ports from which Linux chooses those of a worker and its nanny (ip_local_port_range of a new
+network namespace)."""
 
 WEB_ENTRYPOINT = "web"
 SCHEDULER_ENTRYPOINT = "scheduler"

@@ -20,7 +20,6 @@ from gateway.site.gateways import (
     KubernetesGateway,
     LimitRange,
     Placement,
-    Prometheus,
     Quota,
     SchedulerResources,
     SlurmGateway,
@@ -28,6 +27,7 @@ from gateway.site.gateways import (
     UserTotal,
 )
 from gateway.site.identity import AccountSource, Directory, Hub, Identity, Pool, UserClass
+from gateway.site.network import Destination, Network, Pods
 from gateway.site.site_file import Site, load, schema_text
 from gateway.site.storage import (
     BindSource,
@@ -52,6 +52,7 @@ __all__ = [
     "ClaimSource",
     "CoresBounds",
     "DefaultEnvironment",
+    "Destination",
     "Directory",
     "EnvironmentVariables",
     "Exposure",
@@ -66,10 +67,11 @@ __all__ = [
     "KubernetesSource",
     "LimitRange",
     "NativeSource",
+    "Network",
     "NfsSource",
     "Placement",
+    "Pods",
     "Pool",
-    "Prometheus",
     "Quota",
     "SchedulerResources",
     "Site",

@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from gateway.site.network import Network, Pods
 from gateway.site.types import AbsolutePath, Cores, Gib, HostName, HttpUrl, IpAddress, Model, Name, Port, Seconds
 
 
@@ -141,14 +142,6 @@ class Placement(Model):
     tolerations: tuple[dict[str, str], ...] = ()
 
 
-class Prometheus(Model):
-    """The Prometheus pods that scrape metrics."""
-
-    namespace: Name
-    labels: Annotated[dict[str, str], Field(min_length=1)]
-    """Labels that select these pods in the namespace. Pods of users in that namespace must not carry them."""
-
-
 class KubernetesGateway(Gateway):
     """The gateway on Kubernetes (Geddes)."""
 
@@ -164,8 +157,9 @@ class KubernetesGateway(Gateway):
     ingress_namespace: Name
     """Namespace of the ingress controller's pods (for NetworkPolicy)."""
     proxy_exposure: Exposure
-    prometheus: Prometheus | None = None
-    """When absent, the NetworkPolicy lets no other pod reach the metrics."""
+    prometheus: Pods | None = None
+    """The Prometheus pods that scrape metrics. When absent, the NetworkPolicy lets no other pod reach the metrics."""
+    network: Network
     images: Images
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"]
     api_replicas: Annotated[int, Field(ge=1)]

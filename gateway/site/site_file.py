@@ -10,6 +10,7 @@ from pydantic import ValidationError, model_validator
 from gateway.site.faults import SiteError, explained
 from gateway.site.gateways import Gateway, KubernetesGateway, SlurmGateway
 from gateway.site.identity import AccountSource, Identity
+from gateway.site.network import Destination, destination
 from gateway.site.storage import Volume
 from gateway.site.types import Backend, Model, Name
 from gateway.site.variables import EnvironmentVariables
@@ -29,6 +30,20 @@ class Site(Model):
     def gateway(self, backend: Backend) -> Gateway:
         """Return the gateway of a back end."""
         return self.kubernetes if backend is Backend.KUBERNETES else self.slurm
+
+    @property
+    def identity_services(self) -> tuple[Destination, Destination]:
+        """Return where pods reach the hub's API, and where the directory."""
+        network, aliases = self.kubernetes.network, self.kubernetes.host_aliases
+        return (
+            destination("hub", self.identity.hub.api_url, network.hub, aliases),
+            destination("directory", self.identity.directory.url, network.directory, aliases),
+        )
+
+    @model_validator(mode="after")
+    def _policies_know_identity_services(self) -> Self:
+        _ = self.identity_services
+        return self
 
     @model_validator(mode="after")
     def _slurm_users_have_accounts(self) -> Self:

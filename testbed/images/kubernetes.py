@@ -6,7 +6,7 @@ from release import content, process
 from release.image import Image
 from testbed.images.base import BASE
 from testbed.toolchain import versions
-from testbed.toolchain.programs import COREDNS_BUILD, KUBERNETES_BUILD
+from testbed.toolchain.programs import COREDNS_BUILD, KUBE_ROUTER_BUILD, KUBERNETES_BUILD
 
 HERE = Path(__file__).resolve().parent
 
@@ -65,12 +65,14 @@ NODE = Image(
     inputs={
         "trixie-pin": TRIXIE_PIN,
         **{name: KUBERNETES_BUILD.program(name) for name in ("kubeadm", "kubectl", "kubelet")},
+        "kube-router": KUBE_ROUTER_BUILD.program("kube-router"),
         **{
             name: content.source(HERE / "node" / name)
             for name in (
                 "containerd.conf",
                 "containerd.toml",
                 "entrypoint.py",
+                "kube-router.service",
                 "kubelet.service",
                 "pods.conflist",
                 "preload",

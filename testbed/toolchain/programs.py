@@ -23,6 +23,8 @@ KUBERNETES_BUILD = GoBuild(
     },
 )
 COREDNS_BUILD = GoBuild("coredns", duration="2 min 20 s")
+KUBE_ROUTER_BUILD = GoBuild("kube-router", duration="2 min 10 s")
+"""It enforces NetworkPolicies and does nothing else in the node."""
 KIND_BUILD = GoBuild("kind", duration="30 s")
 KWOK_STAGES = {
     "node-initialize.yaml": "node/fast",

@@ -23,6 +23,7 @@ from gateway.kubernetes.controller.lease import Lease
 from gateway.kubernetes.controller.ledger import ENDED_STATES, Ledger, entry_of
 from gateway.kubernetes.controller.lifecycle import has_ended
 from gateway.kubernetes.controller.manifests import ManifestController
+from gateway.kubernetes.controller.network_policies import NetworkPolicies
 from gateway.kubernetes.controller.schedulers import Schedulers
 from gateway.kubernetes.controller.user_totals import UserTotals
 from gateway.kubernetes.controller.waiting import WaitingClusters
@@ -90,6 +91,7 @@ class FacilityKubeController(ManifestController):
         self.core_client = self._limited(client.CoreV1Api)
         self.custom_client = self._limited(client.CustomObjectsApi)
         self.discovery_client = self._limited(client.DiscoveryV1Api)
+        self.networking_client = self._limited(client.NetworkingV1Api)
         # Not rate-limited: a burst must not delay the renewal of the lease.
         coordination = client.CoordinationV1Api(api_client=self.api_client)
         name = names.controller_name(self.gateway.release)
@@ -105,6 +107,7 @@ class FacilityKubeController(ManifestController):
         ``working_seconds`` tells for how long this controller has held the lease.
         """
         totals = UserTotals(self.gateway, self.ledger, self.waiting, self.informers["cluster"])
+        self.network_policies = NetworkPolicies(self)
         self.schedulers = Schedulers(self, totals, self.ledger, self.waiting)
         self.workers = Workers(
             self.core_client,
@@ -225,6 +228,8 @@ class FacilityKubeController(ManifestController):
         if has_ended(scheduler):
             return await self.schedulers.end(cluster, reasons.of_end(scheduler, ran=True)), False
         status = {**cluster["status"]}
+        # A cluster of an older version of the gateway has none.
+        await self.network_policies.ensure(cluster, status)
         requeue = await self.workers.reconcile(cluster, scheduler)
         status["workers"] = self.workers.count(cluster)
         return status, requeue

@@ -11,6 +11,7 @@ from gateway.kubernetes.controller import reasons
 from gateway.kubernetes.controller.ledger import Ledger, entry_to_create
 from gateway.kubernetes.controller.lifecycle import has_ended, listens
 from gateway.kubernetes.controller.manifests import ManifestController
+from gateway.kubernetes.controller.network_policies import NetworkPolicies
 from gateway.kubernetes.controller.routes import ENDPOINT_SLICE, Routes
 from gateway.kubernetes.controller.start_errors import RoomSoonError, StartError
 from gateway.kubernetes.controller.user_totals import UserTotals
@@ -29,7 +30,7 @@ class Schedulers:
         self, controller: ManifestController, totals: UserTotals, ledger: Ledger, waiting: WaitingClusters
     ) -> None:
         self._controller, self._totals, self._ledger, self._waiting = controller, totals, ledger, waiting
-        self._routes = Routes(controller)
+        self._routes, self._policies = Routes(controller), NetworkPolicies(controller)
 
     def pod_of(self, cluster: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return a cluster's scheduler pod, if the informer has seen it."""
@@ -65,6 +66,8 @@ class Schedulers:
         """Create the scheduler pod and its credentials unless the status names them; return the pod if it is known."""
         if "schedulerPod" in status:
             return self.pod_of(cluster)
+        # Before the cluster's first pod: what a pod connects to while its policy is missing is refused.
+        await self._policies.ensure(cluster, status)
         pod: Mapping[str, Any] | None
         # Concurrently: the kubelet waits for the Secret that the pod mounts, and starting the pod takes longer.
         credentials = asyncio.ensure_future(self._controller.create_secret_if_not_exists(cluster))
@@ -94,7 +97,7 @@ class Schedulers:
         return name, pod
 
     async def end(self, cluster: Mapping[str, Any], end: Termination) -> Status:
-        """Delete a cluster's EndpointSlice, scheduler pod and credentials; return its last status.
+        """Delete a cluster's EndpointSlice, scheduler pod, credentials and NetworkPolicy; return its last status.
 
         Kubernetes deletes the objects that the pod owns: workers, Service and routes.
         """
@@ -111,6 +114,7 @@ class Schedulers:
         # First, so that no new connection goes to a dying pod.
         await self._routes.close(name)
         await self._controller.cleanup_cluster_resources(objects, namespace)
+        await self._policies.delete(name)
         return {
             **cluster.get("status", {}),
             "phase": phase,
