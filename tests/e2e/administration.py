@@ -62,6 +62,7 @@ class KubernetesAdministrator(Administrator):
         "endpointslices.discovery.k8s.io",
         "ingressroutes.traefik.io",
         "ingressroutetcps.traefik.io",
+        "networkpolicies.networking.k8s.io",
     )
 
     def object_kinds(self, cluster: str) -> set[str]:

@@ -167,7 +167,10 @@ def test_shutdown_leaves_nothing(open_notebook: OpenNotebook, administrator: Adm
 
 
 OBJECT_KINDS = {
-    Backend.KUBERNETES: {"pod", "secret", "service", "endpointslice", "ingressroute", "ingressroutetcp", "route"},
+    Backend.KUBERNETES: {
+        *("pod", "secret", "service", "endpointslice", "networkpolicy"),
+        *("ingressroute", "ingressroutetcp", "route"),
+    },
     Backend.SLURM: {"job", "folder", "route"},
 }
 """The kinds of objects of a running cluster."""

@@ -60,6 +60,7 @@ class Kubernetes:
 
     def __init__(self):
         self.pods, self.deleted, self.secrets, self.statuses = {}, [], set(), {}
+        self.policies = {}
         self.refusals = collections.deque()
         self.events = []
         self.api_conditions = [readiness(7200, "True"), None]
@@ -95,6 +96,16 @@ class Kubernetes:
 
     async def create_namespaced_secret(self, namespace, secret):
         self.secrets.add(secret["metadata"]["name"])
+
+    async def create_namespaced_network_policy(self, namespace, policy):
+        name = policy["metadata"]["name"]
+        if name in self.policies:
+            raise conflict("AlreadyExists")
+        self.policies[name] = {**policy, "pods_before": list(self.pods)}
+
+    async def delete_namespaced_network_policy(self, name, namespace):
+        if self.policies.pop(name, None) is None:
+            raise ApiException(status=404)
 
     async def delete_namespaced_secret(self, name, namespace):
         if name not in self.secrets:
@@ -162,6 +173,7 @@ class World:
         self.controller = kind(config=controller_config(site))
         self.controller.core_client = StrictClient(self.kubernetes, Unlimited()) if is_strict else self.kubernetes
         self.controller.custom_client = self.controller.discovery_client = self.kubernetes
+        self.controller.networking_client = self.kubernetes
         self.controller.api_client = SimpleNamespace(
             sanitize_for_serialization=lambda found: getattr(found, "pod", found)
         )

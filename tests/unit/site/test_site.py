@@ -124,6 +124,35 @@ def test_a_user_class_may_have_a_total_of_its_own(testbed_site):
     assert kubernetes.total_of("purdue") == kubernetes.total_of(None) == kubernetes.user_total
 
 
+@pytest.mark.finding("R9")
+@pytest.mark.parametrize("host", ["hub", "directory"])
+def test_policies_need_the_addresses_of_hub_and_directory(tmp_path, host):
+    (fault,) = faults(changed(tmp_path, lambda data: data["kubernetes"]["host_aliases"].pop(host)))
+    assert f"kubernetes.network.{host} is needed" in fault
+    place = {"addresses": ["192.0.2.1/32"], "ports": [9]}
+
+    def change(data):
+        del data["kubernetes"]["host_aliases"][host]
+        data["kubernetes"]["network"][host] = place
+
+    loaded = site.load(changed(tmp_path, change))
+    assert site.Destination.model_validate(place) in loaded.identity_services
+
+
+@pytest.mark.parametrize("addresses", ["10.0.0.0", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/255.0.0.0", "::/0", "all"])
+def test_address_ranges_are_exact(tmp_path, addresses):
+    def change(data):
+        data["kubernetes"]["network"]["data_addresses"] = [addresses]
+
+    (fault,) = faults(changed(tmp_path, change))
+    assert fault.startswith("kubernetes.network.data_addresses.0: ")
+
+
+def test_a_destination_is_somewhere(tmp_path):
+    (fault,) = faults(changed(tmp_path, lambda data: data["kubernetes"]["network"].update(dns={"ports": [53]})))
+    assert "addresses or pods are needed" in fault
+
+
 def test_unreadable_and_broken_files_are_named(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [")
     assert "is not YAML" in str(faults(tmp_path / "broken.yaml"))
