@@ -53,6 +53,9 @@ def _findings() -> Iterator[Finding]:
     yield _probe(
         "SLURM nodes", ["docker", "exec", f"af-{slurm.CONTROLLER}", "sinfo", "--noheader", "--format", "%N %T"]
     )
+    yield _probe(
+        "NetworkPolicies are enforced", ["docker", "exec", cluster.NODE, "systemctl", "is-active", "kube-router"]
+    )
     services = ["systemctl", "is-active", "munge", "dask-gateway", "dask-gateway-proxy"]
     yield _probe("Services on the submission host", ["docker", "exec", submission.CONTAINER, *services])
     yield from _deployments()
