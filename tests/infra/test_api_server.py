@@ -10,6 +10,7 @@ from dask_gateway_server.utils import FrozenAttrDict
 from gateway.identity.accounts import Account
 from gateway.kubernetes.controller.configuration import controller_config
 from gateway.kubernetes.controller.controller import FacilityKubeController
+from gateway.kubernetes.controller.network_policies import network_policy
 from gateway.kubernetes.pods import cluster_config
 from gateway.request.environments import Environment
 from gateway.request.options import ClusterRequest
@@ -99,6 +100,16 @@ def test_other_pods_are_not_admitted(testbed_site, namespace):
     refused["spec"]["volumes"].append({"name": "host", "hostPath": {"path": "/"}})
     with pytest.raises(process.CommandError, match="restricted volume types"):
         apply([refused])
+
+
+def test_the_policy_of_a_cluster_is_valid(testbed_site, namespace):
+    site = moved(testbed_site, namespace)
+    labels = FacilityKubeController(config=controller_config(site)).get_labels("c1")
+    metadata = {"name": "c1", "uid": "5d1b5a4e-0000-0000-0000-000000000000"}
+    dask_cluster = {"apiVersion": "gateway.dask.org/v1alpha1", "kind": "DaskCluster", "metadata": metadata}
+    policy = network_policy(dask_cluster, labels)
+    policy["metadata"]["namespace"] = namespace
+    apply([policy])
 
 
 def user_pod(site, user_class, *, is_worker):

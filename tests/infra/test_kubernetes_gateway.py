@@ -86,6 +86,11 @@ class TestRights:
         found = {verb for _, resource, verb in rules(testbed, "controller-dask-gateway-k8s") if resource == "secrets"}
         assert found == {"create", "delete"}
 
+    @pytest.mark.parametrize("resource", ["networkpolicies", "endpointslices"])
+    def test_of_the_controller_on_what_it_only_makes_and_deletes(self, testbed, resource):
+        found = {verb for _, kind, verb in rules(testbed, "controller-dask-gateway-k8s") if kind == resource}
+        assert found == {"create", "delete"}
+
     def test_of_the_controller_on_leases_are_for_its_own_alone(self, testbed):
         name = "controller-dask-gateway-k8s"
         (rule,) = [rule for rule in testbed.get("Role", name)["rules"] if "leases" in rule["resources"]]
