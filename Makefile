@@ -31,16 +31,18 @@ toolchain: .venv/ready ## Find, install or build Docker, kind, kubectl and Pulum
 	@.venv/bin/python -m testbed up toolchain
 
 ##@ Tests
-.PHONY: test unit e2e load lint
+.PHONY: test unit e2e load soak lint
 test: lint testbed ## Run lint and unit tests, bring up the testbed, run the end-to-end suite
-	@HOSTILE_EXAMPLES=3000 .venv/bin/python -m pytest -m "not load" --durations 60 --durations-min 5 tests
+	@HOSTILE_EXAMPLES=3000 .venv/bin/python -m pytest -m "not load and not soak" --durations 60 --durations-min 5 tests
 unit: .venv/ready ## Run the tests that need neither network nor Docker
 	@.venv/bin/python -m pytest -m "not e2e" --numprocesses auto tests
 e2e: testbed ## Run the end-to-end suite on both back ends
-	@.venv/bin/python -m pytest -m "e2e and not load" tests
+	@.venv/bin/python -m pytest -m "e2e and not load and not soak" tests
 load: testbed ## Run the load tests: many workers, users and clusters at once; too long for `make test`
 	@.venv/bin/python -m testbed up load-programs
 	@.venv/bin/python -m pytest -m load tests
+soak: testbed ## Attack both gateways for SOAK_SECONDS (1200) each, beside a working user; too long for `make test`
+	@.venv/bin/python -m pytest -m soak -s tests/e2e/test_soak.py
 lint: .venv/ready ## Run ruff, mypy and ansible-lint, check the site files and the JSON schema
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check --quiet .
