@@ -114,7 +114,9 @@ class Quota(Model):
     memory_gib: Gib
     pods: Annotated[int, Field(ge=1)]
     clusters: Annotated[int, Field(ge=1)]
-    """DaskClusters, with the records of clusters that have ended."""
+    """DaskClusters, with the records of clusters that have ended within a day."""
+    clusters_of_user: Annotated[int, Field(ge=1)]
+    """The part of them that one user may have, so that no user takes all."""
     secrets: Annotated[int, Field(ge=1)]
     """A cluster has two."""
     services: Annotated[int, Field(ge=1)]

@@ -25,9 +25,9 @@ def test_quota_is_the_sites(testbed):
         "requests.cpu": "1000000m",
         "requests.memory": "2048000Mi",
         "pods": "500",
-        "count/daskclusters.gateway.dask.org": "2000",
-        "secrets": "1000",
-        "services": "500",
+        "count/daskclusters.gateway.dask.org": "20000",
+        "secrets": "1500",
+        "services": "700",
     }
 
 

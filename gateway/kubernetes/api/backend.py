@@ -166,6 +166,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
 
     async def _create_cluster(self, user: FacilityUser, prepared: Prepared) -> Created:
         """Create the DaskCluster. For a user of the pool, record the user as holder of the account before."""
+        self._check_records(user.name)
         if user.user_class.account is AccountSource.POOL:
             await self.holders.hold(prepared.request.account.uid, user.name)
         wanted = self.make_cluster_object(user.name, prepared.options, prepared.config)
@@ -177,6 +178,14 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         name = str(self.get_cluster_name(cluster))
         self.log.info("Created cluster %s for user %s", name, user.name)
         return Created(name, cluster)
+
+    def _check_records(self, username: str) -> None:
+        """Check that the user has room for another DaskCluster. Raises :class:`Refusal` otherwise."""
+        most = self.site.kubernetes.quota.clusters_of_user
+        if len(self.username_to_clusters.get(username, ())) >= most:
+            raise Refusal(
+                f"You have started {most} clusters within a day, and no user may start more: try again later."
+            )
 
     async def _verify_cluster(self, created: Created, request: ClusterRequest) -> None:
         """Store the variables, for which the scheduler's pod waits, and wait until the pod's preflight has passed."""

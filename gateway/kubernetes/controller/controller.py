@@ -210,7 +210,7 @@ class FacilityKubeController(ManifestController):
 
     async def handle_cluster(self, cluster: Mapping[str, Any]) -> Reconciled:
         """Reconcile a cluster; when it ends, delete its variables too."""
-        if key_of(cluster) in self._ended:
+        if key_of(cluster) in self._ended and phase_of(cluster) not in ENDED_PHASES:
             # The informer has not seen the last status yet. Upstream would handle a cluster without a scheduler.
             return None, False
         status, requeue = await self._reconcile(cluster)
