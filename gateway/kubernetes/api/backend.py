@@ -183,9 +183,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         """Check that the user has room for another DaskCluster. Raises :class:`Refusal` otherwise."""
         most = self.site.kubernetes.quota.clusters_of_user
         if len(self.username_to_clusters.get(username, ())) >= most:
-            raise Refusal(
-                f"You have started {most} clusters within a day, and no user may start more: try again later."
-            )
+            raise Refusal(f"You have started {most} clusters within a day, which is the most: try again later.")
 
     async def _verify_cluster(self, created: Created, request: ClusterRequest) -> None:
         """Store the variables, for which the scheduler's pod waits, and wait until the pod's preflight has passed."""
