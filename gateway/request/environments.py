@@ -58,7 +58,7 @@ def _check_lengths(*, pixi_env: str, **paths: str) -> None:
     rest = len("/.pixi/envs//bin/python3") + NAME_MAX
     for option, text, most in (("pixi_env", pixi_env, NAME_MAX), *((*item, PATH_MAX - rest) for item in paths.items())):
         if len(text.encode(errors="replace")) > most:
-            raise Refusal(f"{option} has {len(text)} characters: use a path of at most {most} bytes.")
+            raise Refusal(f"{option} has {len(text)} characters, and may have {most} bytes: use a shorter one.")
 
 
 def _default(pixi_env: str, site: Site, backend: Backend) -> tuple[str, str, str]:

@@ -64,7 +64,7 @@ class Hub(Model):
     gid_key: str = "gid"
     """Key of the gid in that auth state."""
     groups_key: str = "groups"
-    """Key of the list of supplementary gids in that auth state, which may lack it."""
+    """Key of the list of supplementary gids in that auth state, which may lack it. Pods have the directory's groups."""
 
 
 Pattern = Annotated[str, Field(min_length=1, description="regular expression for a whole name")]
