@@ -6,6 +6,11 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes.apiextensions.v1 import CustomResourceDefinition
 
+from gateway.identity.accounts import MOST_POSIX_ID
+from gateway.kubernetes import cluster_spec
+from gateway.request.environments import NAME_MAX, PATH_MAX
+
+DASK_CLUSTERS_GROUP = "gateway.dask.org"
 ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 """Schema of an object with any fields, in Kubernetes' spelling: Pulumi does not translate a schema's keys."""
 TRAEFIK_KINDS = (
@@ -21,20 +26,71 @@ TRAEFIK_KINDS = (
     "TraefikService",
 )
 """All kinds that Traefik's Kubernetes provider lists. Traefik serves no route while one of them is missing."""
+FIXED = ("username", "account", "options")
+"""Keys of a DaskCluster's spec that no update changes, adds or removes."""
+
+
+def dask_cluster_spec() -> dict[str, Any]:
+    """Return the schema of a DaskCluster's spec, with the bounds of :mod:`gateway.kubernetes.cluster_spec`."""
+    posix_id = {"type": "integer", "format": "int64", "minimum": 1, "maximum": MOST_POSIX_ID}
+    moment = _text(cluster_spec.MOST_TIMESTAMP_CHARACTERS)
+    options = {
+        "pixi_project": _text(PATH_MAX),
+        "pixi_env": _text(NAME_MAX),
+        "conda_env": _text(PATH_MAX),
+        "worker_cores": {"type": "number", "minimum": 0, "maximum": cluster_spec.MOST_CORES},
+        "worker_memory": {"type": "number", "minimum": 0, "maximum": cluster_spec.MOST_MEMORY_GIB},
+    }
+    return {
+        **ANYTHING,
+        "required": ["username"],
+        "properties": {
+            "username": _text(cluster_spec.MOST_USERNAME_CHARACTERS),
+            "account": {
+                "type": "object",
+                "required": ["uid", "gid"],
+                "properties": {"uid": posix_id, "gid": posix_id},
+            },
+            "options": {**ANYTHING, "properties": options},
+            "active": {"type": "boolean"},
+            "replicas": {"type": "integer", "minimum": 0, "maximum": cluster_spec.MOST_REPLICAS},
+            "lastClient": moment,
+            "started": moment,
+        },
+        "x-kubernetes-validations": [
+            {"rule": _is_unchanged(key), "message": f"spec.{key} is fixed at the creation of a DaskCluster"}
+            for key in FIXED
+        ],
+    }
+
+
+def _text(most_characters: int) -> dict[str, Any]:
+    return {"type": "string", "maxLength": most_characters}
+
+
+def _is_unchanged(key: str) -> str:
+    """Return the CEL expression that an optional field has its old value, or is still absent."""
+    return f"has(self.{key}) == has(oldSelf.{key}) && (!has(self.{key}) || self.{key} == oldSelf.{key})"
 
 
 class CustomResourceDefinitions(pulumi.ComponentResource):
     """The CRD of DaskCluster and, where this stack manages them, those of Traefik.
 
-    The schemas accept any fields, as upstream's do: the controller's version decides which fields an object has.
+    The schemas of Traefik accept any fields, as upstream's do. That of DaskCluster bounds the fields of this gateway,
+    and fixes for an object's life what the controller has checked. It accepts further fields, because the kind belongs
+    to all dask-gateways of a Kubernetes cluster.
     """
 
     def __init__(self, name: str, *, manage_traefik: bool, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("af-dask-gateway:infra:CustomResourceDefinitions", name, {}, opts)
         self.dask_cluster = self._define(
-            "gateway.dask.org",
+            DASK_CLUSTERS_GROUP,
             "DaskCluster",
-            schema={"type": "object", "properties": {"spec": ANYTHING, "status": ANYTHING}},
+            schema={
+                "type": "object",
+                "required": ["spec"],
+                "properties": {"spec": dask_cluster_spec(), "status": ANYTHING},
+            },
             subresources={"status": {}},
             additional_printer_columns=[
                 {"name": "User", "type": "string", "json_path": ".spec.username"},

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 import yaml
 from pulumi_kubernetes.coordination.v1 import Lease
-from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
+from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service, ServiceAccount
 
 from gateway import settings
 from gateway.kubernetes import names
@@ -59,6 +59,7 @@ class KubernetesGateway(pulumi.ComponentResource):
         self.api = self._api(site_mount, digest)
         self.api_service = self._api_service()
         self.lease = self._lease()
+        self.clusters_account = self._clusters_account()
         self.controller = self._controller(site_mount, digest)
         self.proxy = Proxy(f"{name}-proxy", self._gateway, args.namespace, args.definitions, opts=self._child)
         self.register_outputs({})
@@ -93,10 +94,8 @@ class KubernetesGateway(pulumi.ComponentResource):
                 posixpath.dirname(settings.DEFAULT_HUB_TOKEN),
                 {"secret": {"secret_name": self._object_name("hub-token"), "default_mode": SECRET_MODE}},
             ),
+            *self._trust_mounts(),
         ]
-        ca_file = self._args.site.identity.directory.ca_file
-        if ca_file is not None:
-            mounts.append(_config_mount("trust", posixpath.dirname(ca_file), self._object_name("trust")))
         return Workload(
             names.API_COMPONENT,
             WorkloadArgs(
@@ -161,6 +160,20 @@ class KubernetesGateway(pulumi.ComponentResource):
             opts=self._child,
         )
 
+    def _clusters_account(self) -> ServiceAccount:
+        """Declare the ServiceAccount of users' pods: it has no rights, and no pod gets its token."""
+        metadata = self._metadata(names.clusters_account_name(self._gateway.release))
+        return ServiceAccount(
+            "clusters-account", metadata=metadata, automount_service_account_token=False, opts=self._child
+        )
+
+    def _trust_mounts(self) -> list[Mount]:
+        """Return the mount of the directory's certificate authority, for components that ask the directory."""
+        ca_file = self._args.site.identity.directory.ca_file
+        if ca_file is None:
+            return []
+        return [_config_mount("trust", posixpath.dirname(ca_file), self._object_name("trust"))]
+
     def _lease(self) -> Lease:
         """Declare the Lease that the controller holds while it works (:mod:`gateway.kubernetes.controller.lease`)."""
         name = names.controller_name(self._gateway.release)
@@ -180,49 +193,58 @@ class KubernetesGateway(pulumi.ComponentResource):
                 ports={"http": names.API_PORT, "metrics": names.METRICS_PORT},
                 # The controller has no HTTP route to probe.
                 readiness={"tcp_socket": {"port": "http"}},
-                rules=[
-                    {
-                        "api_groups": ["gateway.dask.org"],
-                        "resources": ["daskclusters"],
-                        "verbs": ["list", "watch", "delete"],
-                    },
-                    {"api_groups": ["gateway.dask.org"], "resources": ["daskclusters/status"], "verbs": ["patch"]},
-                    {
-                        "api_groups": ["traefik.io"],
-                        "resources": ["ingressroutes", "ingressroutetcps"],
-                        "verbs": ["create"],
-                    },
-                    {
-                        "api_groups": [""],
-                        "resources": ["pods"],
-                        "verbs": ["list", "watch", "create", "delete"],
-                    },
-                    {
-                        "api_groups": ["discovery.k8s.io", "networking.k8s.io"],
-                        "resources": ["endpointslices", "networkpolicies"],
-                        "verbs": ["create", "delete"],
-                    },
-                    {"api_groups": [""], "resources": ["secrets"], "verbs": ["create", "delete"]},
-                    {"api_groups": [""], "resources": ["services"], "verbs": ["create"]},
-                    {
-                        "api_groups": ["coordination.k8s.io"],
-                        "resources": ["leases"],
-                        "resource_names": [names.controller_name(self._gateway.release)],
-                        "verbs": ["get", "patch"],
-                    },
-                    # The controller reads why a pod does not start: Kubernetes reports failed mounts only in events.
-                    {"api_groups": [""], "resources": ["events"], "verbs": ["list"]},
-                ],
+                rules=self._controller_rules(),
                 resources=PYTHON_RESOURCES,
                 # A rolling update would deadlock: the new pod waits for the lease, which the old pod holds, and
                 # Kubernetes keeps the old pod until the new pod is ready.
                 recreate=True,
-                mounts=[site_mount],
+                mounts=[site_mount, *self._trust_mounts()],
                 annotations={**SCRAPED, "af-dask-gateway/configuration": digest},
-                depends_on=[*self._args.definitions, self.site, self.lease],
+                depends_on=[
+                    *self._args.definitions,
+                    self.site,
+                    self.lease,
+                    self.clusters_account,
+                    *([self.trust] if self.trust else []),
+                ],
             ),
             opts=self._child,
         )
+
+    def _controller_rules(self) -> list[dict[str, list[str]]]:
+        return [
+            {
+                "api_groups": ["gateway.dask.org"],
+                "resources": ["daskclusters"],
+                "verbs": ["list", "watch", "delete"],
+            },
+            {"api_groups": ["gateway.dask.org"], "resources": ["daskclusters/status"], "verbs": ["patch"]},
+            {
+                "api_groups": ["traefik.io"],
+                "resources": ["ingressroutes", "ingressroutetcps"],
+                "verbs": ["create"],
+            },
+            {
+                "api_groups": [""],
+                "resources": ["pods"],
+                "verbs": ["list", "watch", "create", "delete"],
+            },
+            {
+                "api_groups": ["discovery.k8s.io", "networking.k8s.io"],
+                "resources": ["endpointslices", "networkpolicies"],
+                "verbs": ["create", "delete"],
+            },
+            {"api_groups": [""], "resources": ["secrets"], "verbs": ["create", "delete"]},
+            {"api_groups": [""], "resources": ["services"], "verbs": ["create"]},
+            {
+                "api_groups": ["coordination.k8s.io"],
+                "resources": ["leases"],
+                "resource_names": [names.controller_name(self._gateway.release)],
+                "verbs": ["get", "patch"],
+            },
+            # The controller reads why a pod does not start: Kubernetes reports failed mounts only in events.
+            {"api_groups": [""], "resources": ["events"], "verbs": ["list"]},
+        ]
 
 
 def _config_mount(name: str, path: str, config_map: str) -> Mount:

@@ -34,6 +34,9 @@ class GatewayNamespace(pulumi.ComponentResource):
                     "requests.cpu": cores(gateway.quota.cores),
                     "requests.memory": gib(gateway.quota.memory_gib),
                     "pods": str(gateway.quota.pods),
+                    "count/daskclusters.gateway.dask.org": str(gateway.quota.clusters),
+                    "secrets": str(gateway.quota.secrets),
+                    "services": str(gateway.quota.services),
                 }
             },
             opts=child,

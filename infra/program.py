@@ -2,6 +2,7 @@
 
 import pulumi
 
+from infra.admission import AdmissionPolicies
 from infra.crds import CustomResourceDefinitions
 from infra.kubernetes_gateway import KubernetesGateway, KubernetesGatewayArgs
 from infra.namespace import GatewayNamespace
@@ -16,6 +17,8 @@ def build(settings: StackSettings) -> None:
     site = settings.site
     namespace = GatewayNamespace("namespace", site.kubernetes)
     definitions = CustomResourceDefinitions("definitions", manage_traefik=site.kubernetes.manage_traefik_crds)
+    if site.kubernetes.admission_policies:
+        AdmissionPolicies("admission", site)
     Storage("storage", site, namespace.name)
     NetworkPolicies("network", site, namespace.name)
     KubernetesGateway(

@@ -113,6 +113,17 @@ def pool_name(uid: int, people: Iterable[Mapping[str, Any]], pool: site.Pool) ->
     return names[0][0]
 
 
+def only_name(uid: int, people: Iterable[Mapping[str, Any]]) -> str:
+    """Return the name of the account in the entries that an LDAP search for a uid found.
+
+    Raises :class:`AccountUnknown` unless exactly one entry, with one name, has that uid.
+    """
+    names = [values(entry["uid"]) for entry in people]
+    if len(names) != 1 or len(names[0]) != 1:
+        raise AccountUnknown(f"The directory has no single account with the uid {uid}: ask the administrators.")
+    return names[0][0]
+
+
 def values(value: Any) -> list[str]:
     """Return the values of an LDAP attribute as a list of text; ldap3 gives one or several, as text or bytes."""
     found = value if isinstance(value, list) else [value]

@@ -43,6 +43,12 @@ class Directory(Protocol):
         Raises :class:`gateway.identity.accounts.AccountUnknown`, :class:`DirectoryUnavailable`.
         """
 
+    async def account_with_uid(self, uid: int) -> Account:
+        """Return the account with that uid, whatever its name.
+
+        Raises :class:`gateway.identity.accounts.AccountUnknown`, :class:`DirectoryUnavailable`.
+        """
+
 
 class LdapDirectory:
     """The site's LDAP directory (RFC 2307). Each look-up runs in a thread, over TLS with a verified certificate."""
@@ -61,6 +67,10 @@ class LdapDirectory:
     async def pool_account(self, uid: int) -> Account:
         """See :meth:`Directory.pool_account`."""
         return await self._look_up(f"with the uid {uid}", functools.partial(self._pool_account, uid))
+
+    async def account_with_uid(self, uid: int) -> Account:
+        """See :meth:`Directory.account_with_uid`."""
+        return await self._look_up(f"with the uid {uid}", functools.partial(self._account_with_uid, uid))
 
     async def _look_up(self, whose: str, query_account: Callable[[ldap3.Connection], Account]) -> Account:
         try:
@@ -98,6 +108,9 @@ class LdapDirectory:
             accounts.pool_name(uid, self._people(connection, f"(uidNumber={uid:d})"), self.pool), connection
         )
 
+    def _account_with_uid(self, uid: int, connection: ldap3.Connection) -> Account:
+        return self._account(accounts.only_name(uid, self._people(connection, f"(uidNumber={uid:d})")), connection)
+
     def _people(self, connection: ldap3.Connection, condition: str) -> list[Attributes]:
         query = f"(&(objectClass=posixAccount){condition})"
         return self._search(connection, self.settings.people_base, query, ["uid", "uidNumber", "gidNumber"])
@@ -125,6 +138,11 @@ class CachedDirectory:
     async def pool_account(self, uid: int) -> Account:
         """See :meth:`Directory.pool_account`; the account is at most as old as the site allows."""
         return await self._cached(uid, self._directory.pool_account)
+
+    async def account_with_uid(self, uid: int) -> Account:
+        """See :meth:`Directory.account_with_uid`; the account is at most as old as the site allows."""
+        # A key of its own: pool_account accepts fewer accounts. No user's name has a character like "=".
+        return await self._cached(f"uid={uid}", lambda _: self._directory.account_with_uid(uid))
 
     async def _cached(self, key: Key, ask: Callable[[Key], Awaitable[Account]]) -> Account:
         known = self._cached_within(key, self._settings.cache_seconds)

@@ -9,6 +9,7 @@ from aiohttp import ClientError, ClientSession
 from kubernetes_asyncio import client, config
 from kubernetes_asyncio.client.rest import ApiException
 
+FORBIDDEN = 403
 NOT_FOUND = 404
 CONFLICT = 409
 GONE = 410

@@ -31,7 +31,7 @@ def key_of(item: Mapping[str, Any]) -> str:
 
 def user_of(cluster: Mapping[str, Any]) -> str:
     """Return the user of a cluster, as the label :data:`names.USER_LABEL` of its pods has it."""
-    return names.label_value(cluster["spec"]["username"])
+    return names.label_value(str((cluster.get("spec") or {}).get("username", "")))
 
 
 def phase_of(cluster: Mapping[str, Any]) -> str:

@@ -25,6 +25,10 @@ INSTANCE_LABEL = "gateway.dask.org/instance"
 """Marks the objects that upstream's informers and Traefik watch: clusters, their pods and their routes."""
 USER_LABEL = "gateway.dask.org/user"
 USER_CLASS_LABEL = "gateway.dask.org/user-class"
+UID_LABEL = "gateway.dask.org/uid"
+"""The uid of the account that a pod runs as."""
+CLUSTER_LABEL = "gateway.dask.org/cluster"
+"""The name of an object's cluster, without the namespace; upstream sets it."""
 COMPONENT_LABEL = "app.kubernetes.io/component"
 API_COMPONENT = "api"
 """Value of :data:`COMPONENT_LABEL` of the API server's replicas."""
@@ -32,6 +36,8 @@ SCHEDULER_COMPONENT = "dask-scheduler"
 WORKER_COMPONENT = "dask-worker"
 """Values of :data:`COMPONENT_LABEL`, and names of containers, that upstream's controller gives to pods."""
 
+CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""A valid name of a cluster, without the namespace (a label of RFC 1123)."""
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 
 
@@ -78,6 +84,11 @@ def api_url(gateway: KubernetesGateway) -> str:
 def pool_holders_name(release: str) -> str:
     """Return the name of the ConfigMap that lists the holders of pool accounts."""
     return f"pool-holders-{release}"
+
+
+def clusters_account_name(release: str) -> str:
+    """Return the name of the ServiceAccount of users' pods, which has no rights."""
+    return f"clusters-{release}"
 
 
 def variables_name(cluster: str) -> str:

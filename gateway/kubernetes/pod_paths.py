@@ -2,6 +2,7 @@
 
 SCRATCH = "/scratch"
 """Home and working directory of scheduler and workers: a volume of the pod, deleted with it."""
+TMP = "/tmp"  # noqa: S108 - a volume of the pod
 PREFLIGHT = "/opt/dask-gateway/preflight.py"
 """``gateway/as_user/preflight.py`` in the pods' image; any ``python3`` of that image runs it."""
 PRELOAD = "/opt/dask-gateway/preload.py"

@@ -16,6 +16,14 @@ SCHEDULER_CORES_FACTOR = 4
 """How far above its request a scheduler may burst while it starts or receives a large graph."""
 
 
+EPHEMERAL_STORAGE = "ephemeral-storage"
+"""Kubernetes' name of a node's local disk as a resource."""
+WRITABLE = {"scratch": pod_paths.SCRATCH, "tmp": pod_paths.TMP}
+"""Volumes of the pod alone, by name, where Dask spills and a user's code writes; the rest of its image is read-only."""
+DEADLINE_GRACE_SECONDS = 600
+"""How long after a cluster's lifetime the kubelet ends its pods, should the controller not have done so."""
+
+
 def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
     """Return the traits of ``KubeClusterConfig`` for a user's request: complete, and shared with no other request.
 
@@ -93,19 +101,23 @@ def _labels(request: ClusterRequest) -> dict[str, str]:
     return {
         names.USER_LABEL: names.label_value(request.username),
         names.USER_CLASS_LABEL: names.label_value(request.user_class),
+        names.UID_LABEL: str(request.account.uid),
     }
 
 
 def _pod(site: Site, request: ClusterRequest) -> dict[str, Any]:
-    placement = site.kubernetes.placement
+    gateway = site.kubernetes
     mounts = storage.mounts(site, Backend.KUBERNETES, request.user_class)
     return {
-        "securityContext": _security_context(request.account),
+        "securityContext": _security_context(gateway, request.account),
+        "serviceAccountName": names.clusters_account_name(gateway.release),
+        "activeDeadlineSeconds": gateway.timeouts.lifetime_seconds + DEADLINE_GRACE_SECONDS,
+        **_given(priorityClassName=gateway.user_pods.priority_class),
         "enableServiceLinks": False,
-        "nodeSelector": dict(placement.node_selector),
-        "tolerations": [dict(toleration) for toleration in placement.tolerations],
+        "nodeSelector": dict(gateway.placement.node_selector),
+        "tolerations": [dict(toleration) for toleration in gateway.placement.tolerations],
         "volumes": [
-            {"name": "scratch", "emptyDir": {}},
+            *({"name": name, "emptyDir": {"sizeLimit": _storage_limit(gateway)}} for name in WRITABLE),
             *(
                 {
                     "name": _volume_name(mount),
@@ -124,14 +136,33 @@ def _volume_name(mount: storage.Mount) -> str:
     return f"storage-{mount.volume.name}"
 
 
-def _security_context(account: Account) -> dict[str, Any]:
+def _given(**fields: str | None) -> dict[str, str]:
+    """Return the fields of a Kubernetes object that have a value."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _storage_limit(gateway: KubernetesGateway) -> str:
+    return str(round(gateway.user_pods.storage_limit_gib * GIB))
+
+
+def _security_context(gateway: KubernetesGateway, account: Account) -> dict[str, Any]:
     # No fsGroup: the kubelet would change the owners of whole file systems.
     return {
         "runAsUser": account.uid,
         "runAsGroup": account.gid,
         "supplementalGroups": list(account.groups),
+        **_given(supplementalGroupsPolicy=gateway.user_pods.supplemental_groups_policy),
         "runAsNonRoot": True,
         "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _storage(gateway: KubernetesGateway) -> dict[str, dict[str, str]]:
+    # Without a request, Kubernetes would request as much as the limit.
+    request = str(round(gateway.user_pods.storage_request_gib * GIB))
+    return {
+        "requests": {EPHEMERAL_STORAGE: request},
+        "limits": {EPHEMERAL_STORAGE: _storage_limit(gateway)},
     }
 
 
@@ -139,9 +170,14 @@ def _container(site: Site, request: ClusterRequest) -> dict[str, Any]:
     mounts = storage.mounts(site, Backend.KUBERNETES, request.user_class)
     return {
         "workingDir": pod_paths.SCRATCH,
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "resources": _storage(site.kubernetes),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
         "volumeMounts": [
-            {"name": "scratch", "mountPath": pod_paths.SCRATCH},
+            *({"name": name, "mountPath": path} for name, path in WRITABLE.items()),
             *(
                 {
                     "name": _volume_name(mount),

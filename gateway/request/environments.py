@@ -9,6 +9,8 @@ from gateway.request import storage
 from gateway.site import Backend, Site
 
 DEFAULT_PIXI_ENVIRONMENT = "default"
+PATH_MAX, NAME_MAX = 4095, 255
+"""The longest path, and the longest name in a path, that Linux opens (limits.h, without the final NUL)."""
 PIXI_ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9_-]+")
 FORBIDDEN_IN_PATHS = re.compile(r"[^A-Za-z0-9._/+@=,~-]")
 """Any character that may have a meaning in a shell, an sbatch directive or the arguments of a pod."""
@@ -38,6 +40,7 @@ def chosen(
 
     Raises :class:`Refusal` for options that exclude each other, and for a path that workers don't see.
     """
+    _check_lengths(pixi_project=pixi_project, pixi_env=pixi_env, conda_env=conda_env)
     if conda_env and (pixi_project or pixi_env != DEFAULT_PIXI_ENVIRONMENT):
         raise Refusal("conda_env can't be used together with pixi_project or pixi_env: give one or the other.")
     if not conda_env and not pixi_project:
@@ -47,6 +50,15 @@ def chosen(
     if not PIXI_ENVIRONMENT_NAME.fullmatch(pixi_env):
         raise Refusal(f"pixi_env={pixi_env!r} is not a name of a Pixi environment: use letters, digits, '-' and '_'.")
     return Environment("pixi_project", _path("pixi_project", pixi_project, site, backend, user_class), pixi_env)
+
+
+def _check_lengths(*, pixi_env: str, **paths: str) -> None:
+    """Check that Linux can open the path of the interpreter. Raises :class:`Refusal`, without the long text."""
+    # Each path that is made of an option is shorter than this.
+    rest = len("/.pixi/envs//bin/python3") + NAME_MAX
+    for option, text, most in (("pixi_env", pixi_env, NAME_MAX), *((*item, PATH_MAX - rest) for item in paths.items())):
+        if len(text.encode(errors="replace")) > most:
+            raise Refusal(f"{option} has {len(text)} characters, and may have {most} bytes: use a shorter one.")
 
 
 def _default(pixi_env: str, site: Site, backend: Backend) -> tuple[str, str, str]:

@@ -24,6 +24,7 @@ from gateway.site.gateways import (
     SchedulerResources,
     SlurmGateway,
     Timeouts,
+    UserPods,
     UserTotal,
 )
 from gateway.site.identity import AccountSource, Directory, Hub, Identity, Pool, UserClass
@@ -81,6 +82,7 @@ __all__ = [
     "StorageClassSource",
     "Timeouts",
     "UserClass",
+    "UserPods",
     "UserTotal",
     "Volume",
     "WithheldVariable",

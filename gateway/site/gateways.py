@@ -109,11 +109,19 @@ class Exposure(Model):
 
 
 class Quota(Model):
-    """The ResourceQuota of the namespace, which bounds all pods in it."""
+    """The ResourceQuota of the namespace, which bounds all objects in it, also those of others."""
 
     cores: Cores
     memory_gib: Gib
     pods: Annotated[int, Field(ge=1)]
+    clusters: Annotated[int, Field(ge=1)]
+    """DaskClusters, with the records of clusters that have ended within a day."""
+    clusters_of_user: Annotated[int, Field(ge=1)]
+    """The part of them that one user may have, so that no user takes all."""
+    secrets: Annotated[int, Field(ge=1)]
+    """A cluster has two."""
+    services: Annotated[int, Field(ge=1)]
+    """A cluster has one."""
 
 
 class LimitRange(Model):
@@ -123,6 +131,21 @@ class LimitRange(Model):
     default_memory_gib: Gib
     maximum_cores: Cores
     maximum_memory_gib: Gib
+
+
+class UserPods(Model):
+    """Bounds of each scheduler's and each worker's pod on its node."""
+
+    storage_request_gib: Annotated[float, Field(ge=0, description="unit: 2**30 bytes")]
+    """Ephemeral storage that Kubernetes' scheduler counts for a pod."""
+    storage_limit_gib: Gib
+    """Ephemeral storage at which the kubelet evicts a pod: scratch directory, ``/tmp`` and logs together."""
+    priority_class: Name | None = None
+    """A PriorityClass of the Kubernetes cluster; the cluster's default when absent."""
+    supplemental_groups_policy: Literal["Merge", "Strict"] | None = None
+    """``Strict`` leaves out groups that the image's ``/etc/group`` gives to the account. Every node needs Kubernetes
+    1.33 and a runtime that supports it (containerd 2.0): the kubelet of another node refuses the pod. The cluster's
+    default (``Merge``) when absent."""
 
 
 class Images(Model):
@@ -166,6 +189,9 @@ class KubernetesGateway(Gateway):
     proxy_replicas: Annotated[int, Field(ge=1)]
     quota: Quota
     limit_range: LimitRange
+    user_pods: UserPods
+    admission_policies: bool
+    """Whether the stack declares ValidatingAdmissionPolicies, which need Kubernetes 1.30."""
     user_total: UserTotal
     user_total_by_class: dict[Name, UserTotal] = Field(default={})
     """User totals of the user classes that have one of their own."""

@@ -64,7 +64,7 @@ class Hub(Model):
     gid_key: str = "gid"
     """Key of the gid in that auth state."""
     groups_key: str = "groups"
-    """Key of the list of supplementary gids in that auth state, which may lack it."""
+    """Key of the list of supplementary gids in that auth state, which may lack it. Pods have the directory's groups."""
 
 
 Pattern = Annotated[str, Field(min_length=1, description="regular expression for a whole name")]
@@ -107,14 +107,19 @@ class Identity(Model):
     directory: Directory
     hub: Hub
     pool: Pool | None = None
-    """Needed when a class takes its accounts from the pool. A JupyterHub name never makes its user a holder."""
+    """Needed when a class takes its accounts from the hub or the pool: the accounts that the site lends. A JupyterHub
+    name never makes its user a holder."""
 
     @model_validator(mode="after")
     def _pool_is_known(self) -> Self:
         sources = {user_class.account for user_class in self.classes}
+        if sources & {AccountSource.HUB, AccountSource.POOL} and self.pool is None:
+            raise ValueError(
+                "a class takes its accounts from the hub or the pool, but there is no pool: add the section pool, whose"
+                " account_pattern tells which accounts of the directory the site lends"
+            )
         if AccountSource.POOL in sources:
-            if self.pool is None:
-                raise ValueError("a class takes its accounts from the pool, but there is no pool: add the section pool")
+            assert self.pool is not None
             if AccountSource.HUB in sources and self.pool.claimed_pattern is None:
                 raise ValueError(
                     "some classes take their accounts from the hub and some from the pool: pool.claimed_pattern must"

@@ -4,19 +4,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from dask_gateway_server.backends.kubernetes.backend import KubeClusterConfig
-
-from gateway.identity.accounts import Account
-from gateway.kubernetes import names
+from gateway.kubernetes import cluster_spec, names
 from gateway.kubernetes.api import estimate
 from gateway.kubernetes.controller.ledger import Entry, Ledger, State
 from gateway.kubernetes.controller.user_totals import UserTotals
 from gateway.kubernetes.controller.waiting import WaitingClusters
 from gateway.kubernetes.informers import PatientInformer
-from gateway.kubernetes.pods import cluster_config
 from gateway.request import quota
-from gateway.request.environments import Environment
-from gateway.request.options import ClusterRequest
 from gateway.site import GIB, Site
 
 CLUSTERS_OF_ALL = 200
@@ -32,10 +26,10 @@ def of_create(site: Site, repetitions: int) -> list[float]:
     """Return the seconds in which the API server checks whether a user has room for a cluster."""
     clusters = [_cluster(site, f"c{number}", USERS[number % len(USERS)]) for number in range(CLUSTERS_OF_ALL)]
     total = quota.Resources.of_total(site.kubernetes.user_total)
-    scheduler = quota.Resources.of_role(clusters[0]["spec"]["config"], "scheduler")
+    scheduler = cluster_spec.scheduler_resources(site.kubernetes)
 
     def check() -> None:
-        held = estimate.held(clusters, USERS[0])
+        held = estimate.held(clusters, USERS[0], scheduler)
         assert len(held) == CLUSTERS_OF_USER
         (total - quota.sum_of(held.values())).covers(scheduler)
 
@@ -46,7 +40,7 @@ def of_scale(site: Site, repetitions: int) -> list[float]:
     """Seconds in which the controller shares out room for many workers, beside the user's other clusters."""
     clusters, ledger = PatientInformer(), Ledger()
     clusters.cache = {}
-    totals = UserTotals(site.kubernetes, ledger, WaitingClusters(), clusters)
+    totals = UserTotals(site, ledger, WaitingClusters(), clusters)
     for number in range(CLUSTERS_OF_USER):
         for pod in range(WORKERS_OF_CLUSTER):
             ledger.saw(f"pod-{number}-{pod}", _worker(f"c{number}"))
@@ -60,12 +54,9 @@ def of_scale(site: Site, repetitions: int) -> list[float]:
 
 def _cluster(site: Site, name: str, username: str) -> dict[str, Any]:
     """Return a DaskCluster as the API server of Kubernetes sends it."""
-    account = Account(name=username, uid=20001, gid=20000, groups=())
-    environment = Environment(option="conda_env", path="/depot/cms/conda/analysis")
-    request = ClusterRequest(username, site.kubernetes.classes[0], account, environment, {}, 1.0, GIB)
     return {
         "metadata": {"name": name, "namespace": site.kubernetes.namespace},
-        "spec": {"username": username, "config": KubeClusterConfig(**cluster_config(site, request)).to_dict()},
+        "spec": {"username": username, "options": {"worker_cores": 1.0, "worker_memory": 1.0}},
         "status": {"phase": "Running", "workers": 1},
     }
 

@@ -15,9 +15,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def outage(backend: Backend, no_leftovers: None) -> Iterator[None]:
-    """Freeze the directory, after alice has made requests to each replica of the API."""
+    """Freeze the directory, after alice has made requests to each replica of the API and has started a cluster.
+
+    The controller on Kubernetes looks accounts up itself, when it makes pods.
+    """
     with notebooks.connected("alice", backend) as kernel:
         kernel.run("for _ in range(20):\n    gateway.list_clusters()")
+        notebooks.start_cluster(kernel)
+        kernel.run("cluster.shutdown()")
     with faults.paused_machine(directory.CONTAINER):
         yield
     until("the directory answers", answers, seconds=30)

@@ -125,6 +125,8 @@ def user_pod(site, user_class, *, is_worker):
     controller = FacilityKubeController(config=controller_config(site))
     config = FrozenAttrDict(KubeClusterConfig(**cluster_config(site, request)).to_dict())
     made = controller.make_pod(site.kubernetes.namespace, "c1", config, is_worker=is_worker)
+    # The ServiceAccount exists only in the gateway's own namespace.
+    del made["spec"]["serviceAccountName"]
     made["metadata"]["namespace"] = site.kubernetes.namespace
     made["metadata"]["name"] = made["metadata"].pop("generateName", "dask-scheduler-c1").rstrip("-")
     return made

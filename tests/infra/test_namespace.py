@@ -2,7 +2,8 @@
 
 import pytest
 
-CLUSTER_SCOPED = {"Namespace", "CustomResourceDefinition", "PersistentVolume"}
+POLICIES = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+CLUSTER_SCOPED = {"Namespace", "CustomResourceDefinition", "PersistentVolume", *POLICIES}
 
 
 @pytest.mark.weakness(15)
@@ -20,7 +21,14 @@ def test_everything_else_is_in_it(manifests, any_site):
 
 def test_quota_is_the_sites(testbed):
     hard = testbed.get("ResourceQuota", "dask-gateway-k8s")["spec"]["hard"]
-    assert hard == {"requests.cpu": "1000000m", "requests.memory": "2048000Mi", "pods": "500"}
+    assert hard == {
+        "requests.cpu": "1000000m",
+        "requests.memory": "2048000Mi",
+        "pods": "500",
+        "count/daskclusters.gateway.dask.org": "20000",
+        "secrets": "1500",
+        "services": "700",
+    }
 
 
 def test_limit_range_is_the_sites(testbed):

@@ -70,7 +70,10 @@ class TestRights:
 
     def test_each_part_has_its_own_account(self, manifests, any_site):
         expected = {f"{part}-{any_site.kubernetes.release}" for part in WORKLOADS}
-        for kind in ("ServiceAccount", "Role", "RoleBinding", "Deployment"):
+        for kind in ("Role", "RoleBinding", "Deployment"):
             assert set(manifests.of_kind(kind)) == expected
+        users = f"clusters-{any_site.kubernetes.release}"
+        assert set(manifests.of_kind("ServiceAccount")) == {*expected, users}
+        assert manifests.get("ServiceAccount", users)["automountServiceAccountToken"] is False
         for name, pod in pods(manifests).items():
             assert pod["serviceAccountName"] == name

@@ -1,7 +1,6 @@
 """The back end inside the API server: upstream's for one namespace, with checked requests."""
 
 import asyncio
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -21,8 +20,8 @@ from gateway.errors import Refusal
 from gateway.identity import accounts, directory, pool
 from gateway.identity.accounts import Account
 from gateway.identity.authenticator import FacilityUser
-from gateway.kubernetes import connection, dask_clusters, names, pods, variables_secret
-from gateway.kubernetes.api import estimate, listing
+from gateway.kubernetes import cluster_spec, connection, dask_clusters, names, pods, variables_secret
+from gateway.kubernetes.api import estimate, listing, quota_faults
 from gateway.kubernetes.api.pool_holders import ConfigMapHolders
 from gateway.kubernetes.connection import FAULTS, NOT_FOUND
 from gateway.kubernetes.dask_clusters import GROUP, PLURAL
@@ -33,8 +32,6 @@ from gateway.service import scheduler_reports
 from gateway.service.backend import Created, FacilityBackend, Prepared
 from gateway.site import AccountSource, Backend
 
-CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-"""A valid name of a cluster, without the namespace (a label of RFC 1123)."""
 PREFLIGHT_SECONDS = 8.0
 """How long the answer to a new cluster waits for the scheduler pod's preflight. The client would wait anyway. If a
 cluster fails later, the client reads the reason when it polls the cluster."""
@@ -96,7 +93,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
     async def _catch_up(self, name: str) -> bool:
         """Read a cluster from Kubernetes, because the informer's events are late; return whether it exists."""
         namespace, _, short = name.partition(".")
-        if namespace != self.namespace or not CLUSTER_NAME.fullmatch(short):
+        if namespace != self.namespace or not names.CLUSTER_NAME.fullmatch(short):
             return False
         try:
             latest = await self._read(short)
@@ -169,18 +166,24 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
 
     async def _create_cluster(self, user: FacilityUser, prepared: Prepared) -> Created:
         """Create the DaskCluster. For a user of the pool, record the user as holder of the account before."""
+        self._check_records(user.name)
         if user.user_class.account is AccountSource.POOL:
             await self.holders.hold(prepared.request.account.uid, user.name)
-        cluster = await self.custom_client.create_namespaced_custom_object(
-            GROUP,
-            self.crd_version,
-            self.namespace,
-            PLURAL,
-            self.make_cluster_object(user.name, prepared.options, prepared.config),
-        )
+        wanted = self.make_cluster_object(user.name, prepared.options, prepared.config)
+        wanted["spec"] = cluster_spec.of_request(prepared.request, prepared.options, user.user_class)
+        with quota_faults.refused():
+            cluster = await self.custom_client.create_namespaced_custom_object(
+                GROUP, self.crd_version, self.namespace, PLURAL, wanted
+            )
         name = str(self.get_cluster_name(cluster))
         self.log.info("Created cluster %s for user %s", name, user.name)
         return Created(name, cluster)
+
+    def _check_records(self, username: str) -> None:
+        """Check that the user has room for another DaskCluster. Raises :class:`Refusal` otherwise."""
+        most = self.site.kubernetes.quota.clusters_of_user
+        if len(self.username_to_clusters.get(username, ())) >= most:
+            raise Refusal(f"You have started {most} clusters within a day, which is the most: try again later.")
 
     async def _verify_cluster(self, created: Created, request: ClusterRequest) -> None:
         """Store the variables, for which the scheduler's pod waits, and wait until the pod's preflight has passed."""
@@ -208,7 +211,8 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         """Return what each of the user's clusters holds, and the user's total."""
         user_class = accounts.classify(username, self.site.identity.classes)
         total = quota.Resources.of_total(self.site.kubernetes.total_of(user_class.name))
-        return estimate.held(self.informer.cache.values(), username), total
+        scheduler = cluster_spec.scheduler_resources(self.site.kubernetes)
+        return estimate.held(self.informer.cache.values(), username, scheduler), total
 
     async def _store_variables(self, cluster: Mapping[str, Any], request: ClusterRequest) -> None:
         """Create the Secret with the user's variables, for which the scheduler pod waits.
@@ -217,7 +221,8 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         """
         name = cluster["metadata"]["name"]
         secret = variables_secret.secret(cluster, self.get_labels(name, "variables"), request)
-        await self.core_client.create_namespaced_secret(self.namespace, secret)
+        with quota_faults.refused():
+            await self.core_client.create_namespaced_secret(self.namespace, secret)
         now = await self._read(name)
         # The controller deletes the Secret of a stopped cluster: it may have tried that before the Secret existed.
         if now is None or not dask_clusters.is_active(now):

@@ -14,7 +14,7 @@ def controller_config(site: Site) -> Config:
     config.KubeController.address = f":{names.API_PORT}"
     config.KubeController.minimum_uid = site.identity.minimum_uid
     config.KubeController.minimum_gid = site.identity.minimum_gid
-    config.FacilityKubeController.gateway = gateway
+    config.FacilityKubeController.site = site
     config.KubeController.proxy_web_entrypoint = names.WEB_ENTRYPOINT
     config.KubeController.proxy_tcp_entrypoint = names.SCHEDULER_ENTRYPOINT
     config.KubeController.proxy_web_middlewares = [

@@ -14,7 +14,10 @@ from dask_gateway_server.workqueue import Backoff, WorkQueue
 from kubernetes_asyncio import client
 from traitlets import Instance
 
-from gateway.kubernetes import connection, names
+from gateway.errors import Refusal
+from gateway.identity import directory
+from gateway.identity.directory import Directory
+from gateway.kubernetes import cluster_spec, connection, names
 from gateway.kubernetes.connection import NOT_FOUND
 from gateway.kubernetes.controller import reasons
 from gateway.kubernetes.controller.client import StrictClient
@@ -24,6 +27,7 @@ from gateway.kubernetes.controller.ledger import ENDED_STATES, Ledger, entry_of
 from gateway.kubernetes.controller.lifecycle import has_ended
 from gateway.kubernetes.controller.manifests import ManifestController
 from gateway.kubernetes.controller.network_policies import NetworkPolicies
+from gateway.kubernetes.controller.requests import Requests
 from gateway.kubernetes.controller.schedulers import Schedulers
 from gateway.kubernetes.controller.user_totals import UserTotals
 from gateway.kubernetes.controller.waiting import WaitingClusters
@@ -31,7 +35,7 @@ from gateway.kubernetes.controller.workers import Workers
 from gateway.kubernetes.dask_clusters import ENDED_PHASES, PENDING, key_of, phase_of
 from gateway.kubernetes.informers import PatientInformer, cluster_informer
 from gateway.service import metrics
-from gateway.site import Backend, KubernetesGateway
+from gateway.site import Backend, KubernetesGateway, Site
 
 FORGET_SECONDS = 120
 """How often the controller compares the ledger with the informer of pods.
@@ -47,7 +51,7 @@ Reconciled = tuple[dict[str, Any] | None, bool]
 class FacilityKubeController(ManifestController):
     """Upstream's controller for one namespace, so that Roles there suffice, with timeouts and user totals."""
 
-    gateway = Instance(KubernetesGateway, help="The site's section of this gateway.", config=True)
+    site = Instance(Site, help="The site of this gateway.", config=True)
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
@@ -55,6 +59,11 @@ class FacilityKubeController(ManifestController):
         self.waiting = WaitingClusters()
         self._ended: set[str] = set()
         """Clusters whose last status is stored."""
+
+    @property
+    def gateway(self) -> KubernetesGateway:
+        """Return the site's section of this gateway."""
+        return self.site.kubernetes
 
     async def setup(self) -> None:
         """Connect to Kubernetes, start the informers of clusters and pods, then the reconcilers.
@@ -70,7 +79,7 @@ class FacilityKubeController(ManifestController):
         self.informers = self.make_informers()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        self.assemble(working_seconds=lambda: loop.time() - began)
+        self.assemble(directory.of_identity(self.site.identity), working_seconds=lambda: loop.time() - began)
         await asyncio.gather(*(informer.start() for informer in self.informers.values()))
         self.log.debug("All informers started")
         self.reconcilers = [asyncio.ensure_future(self.reconciler_loop()) for _ in range(self.parallelism)]
@@ -101,17 +110,21 @@ class FacilityKubeController(ManifestController):
     def _limited(self, api: Any) -> RateLimitedClient:
         return StrictClient(api(api_client=self.api_client), self.rate_limiter)
 
-    def assemble(self, *, working_seconds: Callable[[], float], now: Callable[[], datetime] = utc_now) -> None:
+    def assemble(
+        self, accounts: Directory, *, working_seconds: Callable[[], float], now: Callable[[], datetime] = utc_now
+    ) -> None:
         """Build the parts that reconcile clusters; clients, queue and informers exist already.
 
-        ``working_seconds`` tells for how long this controller has held the lease.
+        ``accounts`` is the site's directory. ``working_seconds`` tells for how long this controller has held the lease.
         """
-        totals = UserTotals(self.gateway, self.ledger, self.waiting, self.informers["cluster"])
+        requests = Requests(self.site, accounts)
+        totals = UserTotals(self.site, self.ledger, self.waiting, self.informers["cluster"])
         self.network_policies = NetworkPolicies(self)
-        self.schedulers = Schedulers(self, totals, self.ledger, self.waiting)
+        self.schedulers = Schedulers(self, requests, totals, self.ledger, self.waiting)
         self.workers = Workers(
             self.core_client,
             self.namespace,
+            requests=requests,
             make_pod=self.make_pod,
             totals=totals,
             ledger=self.ledger,
@@ -200,7 +213,7 @@ class FacilityKubeController(ManifestController):
 
     async def handle_cluster(self, cluster: Mapping[str, Any]) -> Reconciled:
         """Reconcile a cluster; when it ends, delete its variables too."""
-        if key_of(cluster) in self._ended:
+        if key_of(cluster) in self._ended and phase_of(cluster) not in ENDED_PHASES:
             # The informer has not seen the last status yet. Upstream would handle a cluster without a scheduler.
             return None, False
         status, requeue = await self._reconcile(cluster)
@@ -214,6 +227,10 @@ class FacilityKubeController(ManifestController):
         if phase in ENDED_PHASES:
             handled: Reconciled = await super().handle_cluster(cluster)
             return handled
+        try:
+            cluster_spec.check(cluster)
+        except Refusal as refusal:
+            return await self.schedulers.end(cluster, reasons.of_refusal(refusal)), False
         end = await self.deadlines.termination_of(cluster)
         if end is not None:
             return await self.schedulers.end(cluster, end), False

@@ -11,8 +11,10 @@ from typing import Any
 from dask_gateway_server.backends.kubernetes.controller import get_cluster_key, get_container_state
 
 from gateway.kubernetes import names
+from gateway.kubernetes.cluster_spec import scheduler_resources, worker_resources
 from gateway.kubernetes.dask_clusters import key_of, user_of
 from gateway.request.quota import Resources, sum_of
+from gateway.site import KubernetesGateway
 
 SUFFIXES = {
     "m": Decimal("0.001"),
@@ -82,14 +84,14 @@ def entry_of(pod: Mapping[str, Any]) -> Entry | None:
     )
 
 
-def entry_to_create(cluster: Mapping[str, Any], component: str) -> Entry:
+def entry_to_create(cluster: Mapping[str, Any], component: str, gateway: KubernetesGateway) -> Entry:
     """Return the entry of a scheduler or worker (a value of ``COMPONENT_LABEL``) that a cluster does not have yet."""
-    role = component.removeprefix("dask-")
+    is_worker = component == names.WORKER_COMPONENT
     return Entry(
         user=user_of(cluster),
         cluster=key_of(cluster),
-        is_worker=component == names.WORKER_COMPONENT,
-        amount=Resources.of_role(cluster["spec"]["config"], role),
+        is_worker=is_worker,
+        amount=worker_resources(cluster) if is_worker else scheduler_resources(gateway),
         state=State.CREATING,
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 from dask_gateway_server.backends.kubernetes.controller import get_container_status
 
 from gateway.as_user import preflight
+from gateway.errors import Refusal
 from gateway.kubernetes import names
 from gateway.service.termination import EndCause, StartFailure, Termination
 
@@ -29,6 +30,11 @@ CAUSES = {
 }
 """Kubernetes' reasons why a pod does not run: those of waiting containers (``pkg/kubelet/images``) and of the kubelet's
 events (``pkg/kubelet/events``)."""
+
+
+def of_refusal(refusal: Refusal) -> Termination:
+    """Return why a cluster ends whose DaskCluster the controller refuses."""
+    return Termination(StartFailure.OTHER, _line(str(refusal)))
 
 
 def of_end(scheduler: Mapping[str, Any], *, ran: bool) -> Termination:

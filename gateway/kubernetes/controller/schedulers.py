@@ -6,12 +6,14 @@ from typing import Any
 
 from dask_gateway_server.backends.kubernetes.utils import k8s_timestamp
 
+from gateway.errors import Refusal
 from gateway.kubernetes import dask_clusters, names
 from gateway.kubernetes.controller import reasons
-from gateway.kubernetes.controller.ledger import Ledger, entry_to_create
+from gateway.kubernetes.controller.ledger import Ledger
 from gateway.kubernetes.controller.lifecycle import has_ended, listens
 from gateway.kubernetes.controller.manifests import ManifestController
 from gateway.kubernetes.controller.network_policies import NetworkPolicies
+from gateway.kubernetes.controller.requests import Requests
 from gateway.kubernetes.controller.routes import ENDPOINT_SLICE, Routes
 from gateway.kubernetes.controller.start_errors import RoomSoonError, StartError
 from gateway.kubernetes.controller.user_totals import UserTotals
@@ -27,8 +29,14 @@ class Schedulers:
     """Start and end the schedulers of clusters, through upstream's controller, which creates and deletes objects."""
 
     def __init__(
-        self, controller: ManifestController, totals: UserTotals, ledger: Ledger, waiting: WaitingClusters
+        self,
+        controller: ManifestController,
+        requests: Requests,
+        totals: UserTotals,
+        ledger: Ledger,
+        waiting: WaitingClusters,
     ) -> None:
+        self._requests = requests
         self._controller, self._totals, self._ledger, self._waiting = controller, totals, ledger, waiting
         self._routes, self._policies = Routes(controller), NetworkPolicies(controller)
 
@@ -52,6 +60,8 @@ class Schedulers:
             return status
         except StartError as error:
             return await self.end(cluster, Termination(error.failure, str(error)))
+        except Refusal as refusal:
+            return await self.end(cluster, reasons.of_refusal(refusal))
         if scheduler is None:
             # The informer's event of this pod requeues the cluster.
             return status
@@ -80,9 +90,10 @@ class Schedulers:
     async def _create_pod(self, cluster: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None]:
         """Create the scheduler pod within the user's total; return its name, and the pod if it is known.
 
-        Raises :class:`NoRoomError`, :class:`RoomSoonError` or :class:`SystemAccountError`.
+        Raises :class:`NoRoomError`, :class:`RoomSoonError`, :class:`SystemAccountError` or :class:`Refusal`.
         """
-        entry = entry_to_create(cluster, SCHEDULER_COMPONENT)
+        configured = await self._requests.with_config(cluster)
+        entry = self._totals.entry_to_create(cluster, SCHEDULER_COMPONENT)
         if self._ledger.has_scheduler(entry.cluster):
             return names.scheduler_pod_name(cluster["metadata"]["name"]), self.pod_of(cluster)
         self._totals.check_scheduler(cluster)
@@ -90,7 +101,7 @@ class Schedulers:
         token = self._ledger.reserve(entry)
         name: str
         try:
-            name, pod = await self._controller.create_scheduler_pod_if_not_exists(cluster)
+            name, pod = await self._controller.create_scheduler_pod_if_not_exists(configured)
             self._ledger.created(token, _pod_key(cluster))
         finally:
             self._ledger.not_created(token)
@@ -104,7 +115,7 @@ class Schedulers:
         metadata, phase = cluster["metadata"], dask_clusters.FAILED if end.failed else dask_clusters.STOPPED
         name, namespace = metadata["name"], metadata["namespace"]
         self._controller.log.info(
-            "Cluster %s.%s of %s: %s: %s", namespace, name, cluster["spec"]["username"], phase, end.reason
+            "Cluster %s.%s of %s: %s: %s", namespace, name, dask_clusters.user_of(cluster), phase, end.reason
         )
         # By the names that upstream gives, because the status may lack some.
         objects = {

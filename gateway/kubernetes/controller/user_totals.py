@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from gateway.kubernetes import names
-from gateway.kubernetes.controller.ledger import Ledger, entry_to_create
+from gateway.kubernetes.cluster_spec import class_of, worker_resources
+from gateway.kubernetes.controller.ledger import Entry, Ledger, entry_to_create
 from gateway.kubernetes.controller.start_errors import NoRoomError, RoomSoonError
 from gateway.kubernetes.controller.waiting import WaitingClusters
 from gateway.kubernetes.dask_clusters import key_of, user_of
 from gateway.request import quota
-from gateway.site import KubernetesGateway
+from gateway.site import Site
 
 
 class Informer(Protocol):
@@ -22,14 +23,16 @@ class Informer(Protocol):
 class UserTotals:
     """Decide by ledger and waiting clusters how much of their user's total clusters may take."""
 
-    def __init__(
-        self, gateway: KubernetesGateway, ledger: Ledger, waiting: WaitingClusters, clusters: Informer
-    ) -> None:
-        self._gateway, self._ledger, self._waiting, self._clusters = gateway, ledger, waiting, clusters
+    def __init__(self, site: Site, ledger: Ledger, waiting: WaitingClusters, clusters: Informer) -> None:
+        self._site, self._ledger, self._waiting, self._clusters = site, ledger, waiting, clusters
+
+    def entry_to_create(self, cluster: Mapping[str, Any], component: str) -> Entry:
+        """Return the ledger's entry of a scheduler or worker that a cluster does not have yet."""
+        return entry_to_create(cluster, component, self._site.kubernetes)
 
     def check_scheduler(self, cluster: Mapping[str, Any]) -> None:
         """Raise :class:`NoRoomError` or :class:`RoomSoonError` if the total has no room for a cluster's scheduler."""
-        entry = entry_to_create(cluster, names.SCHEDULER_COMPONENT)
+        entry = self.entry_to_create(cluster, names.SCHEDULER_COMPONENT)
         total, held = self._total_of(cluster), self._ledger.held(entry.user)
         room = total - quota.sum_of(held.values())
         if room.covers(entry.amount):
@@ -45,14 +48,12 @@ class UserTotals:
         wanted = {**self._waiting.of(user), key: missing}
         known = {name: self._clusters.get(name) for name in wanted} | {key: cluster}
         claims = [
-            quota.Claim(
-                name, held.get(name, quota.Resources()), entry_to_create(other, names.WORKER_COMPONENT).amount, count
-            )
+            quota.Claim(name, held.get(name, quota.Resources()), worker_resources(other), count)
             for name, count in sorted(wanted.items())
             if (other := known[name]) is not None
         ]
         return quota.granted(total - quota.sum_of(held.values()), total, claims)[key]
 
     def _total_of(self, cluster: Mapping[str, Any]) -> quota.Resources:
-        user_class = cluster["spec"]["config"]["worker_extra_pod_labels"].get(names.USER_CLASS_LABEL)
-        return quota.Resources.of_total(self._gateway.total_of(user_class))
+        user_class = class_of(cluster["spec"]["username"], self._site)
+        return quota.Resources.of_total(self._site.kubernetes.total_of(user_class.name))

@@ -7,10 +7,12 @@ from typing import Any
 
 from dask_gateway_server.utils import FrozenAttrDict
 
+from gateway.errors import Refusal
 from gateway.kubernetes import connection
 from gateway.kubernetes.connection import FAULTS, NOT_FOUND, message_of
 from gateway.kubernetes.controller import endpoint_slices
-from gateway.kubernetes.controller.ledger import PRESENT_STATES, Ledger, State, entry_to_create
+from gateway.kubernetes.controller.ledger import PRESENT_STATES, Ledger, State
+from gateway.kubernetes.controller.requests import Requests
 from gateway.kubernetes.controller.user_totals import UserTotals
 from gateway.kubernetes.controller.waiting import WaitingClusters
 from gateway.kubernetes.dask_clusters import key_of
@@ -32,6 +34,7 @@ class Workers:
         core_client: Any,
         namespace: str,
         *,
+        requests: Requests,
         make_pod: Callable[..., dict[str, Any]],
         totals: UserTotals,
         ledger: Ledger,
@@ -39,7 +42,7 @@ class Workers:
         log: logging.Logger,
     ) -> None:
         """``make_pod`` is upstream's method of the controller."""
-        self._core_client, self._namespace, self._make_pod = core_client, namespace, make_pod
+        self._core_client, self._namespace, self._requests, self._make_pod = core_client, namespace, requests, make_pod
         self._totals, self._ledger, self._waiting, self._log = totals, ledger, waiting, log
 
     def count(self, cluster: Mapping[str, Any]) -> int:
@@ -49,24 +52,40 @@ class Workers:
     async def reconcile(self, cluster: Mapping[str, Any], scheduler: Mapping[str, Any]) -> bool:
         """Create and delete workers; return whether some of that failed and has to be retried."""
         key = key_of(cluster)
-        missing = cluster["spec"].get("replicas", 0) - self.count(cluster)
-        grant = self._totals.grant_workers(cluster, missing) if missing > 0 else 0
+        configured = await self._configured(cluster) if self._missing(cluster) > 0 else None
+        # Counted after the await, and reserved before the next one, so that concurrent reconciles see it.
+        missing = self._missing(cluster)
+        grant = self._totals.grant_workers(cluster, missing) if missing > 0 and configured is not None else 0
         # The scheduler itself closes running workers: it moves their data away first.
         waiting = self._ledger.workers(key, State.WAITING) if missing < 0 else []
         superfluous = [*waiting[missing:], *self._ledger.workers(key, State.ENDED)]
         if grant or superfluous:
             self._log.info("Cluster %s: creating %d workers, deleting %d", key, grant, len(superfluous))
-        if missing <= grant:
+        if missing <= grant or configured is None:
             self._waiting.discard(cluster)
         else:
             self._waiting.put(cluster, missing - grant)
-        pod = self._pod_of(cluster, scheduler) if grant else {}
-        # Reserve before the first await, so that concurrent reconciles see it.
-        entry = entry_to_create(cluster, WORKER_COMPONENT)
+        pod = self._pod_of(configured, scheduler) if grant and configured is not None else {}
+        entry = self._totals.entry_to_create(cluster, WORKER_COMPONENT)
         tokens = [self._ledger.reserve(entry) for _ in range(grant)]
         created = await self._create(pod, tokens)
         deleted = await self.delete(superfluous)
-        return not (created and deleted)
+        return (missing > 0 and configured is None) or not (created and deleted)
+
+    def _missing(self, cluster: Mapping[str, Any]) -> int:
+        """Return how many workers a cluster lacks; a negative number of superfluous ones."""
+        return int(cluster["spec"].get("replicas", 0)) - self.count(cluster)
+
+    async def _configured(self, cluster: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the cluster with the configuration of its pods; None while its user has no account.
+
+        Such a cluster keeps the workers that it has.
+        """
+        try:
+            return await self._requests.with_config(cluster)
+        except Refusal as refusal:
+            self._log.warning("Cluster %s gets no new workers now: %s", key_of(cluster), refusal)
+            return None
 
     def _pod_of(self, cluster: Mapping[str, Any], scheduler: Mapping[str, Any]) -> dict[str, Any]:
         metadata = cluster["metadata"]

@@ -18,6 +18,16 @@ async def test_the_last_status_is_the_last(world):
     assert world.kubernetes.statuses == {}
 
 
+async def test_the_record_of_an_ended_cluster_is_due_for_deletion(world):
+    """Upstream deletes records by the times in ``stopped_clusters``."""
+    cluster = await world.running("c1", active=False)
+    await world.controller.reconcile_cluster("cms.c1")
+    assert world.controller.stopped_clusters == {}
+    cluster["status"] = world.kubernetes.statuses["c1"]
+    await world.controller.reconcile_cluster("cms.c1")
+    assert world.controller.stopped_clusters.keys() == {"cms.c1"}
+
+
 @pytest.mark.weakness(33)
 @pytest.mark.parametrize("active", [True, False])
 async def test_variables_go_when_a_cluster_ends(world, active):

@@ -7,14 +7,15 @@ from gateway.request.quota import Resources
 from gateway.site import GIB, UserTotal
 
 TOTAL = Resources.of(400, 800 * GIB)
-CONFIG = {"scheduler_cores": 1.0, "scheduler_memory": GIB, "worker_cores": 4.0, "worker_memory": 2 * GIB}
+OPTIONS = {"worker_cores": 4.0, "worker_memory": 2.0}
+SCHEDULER = Resources.of(1, GIB)
 
 
 def cluster(name="c1", *, username="alice", workers=None, phase="Running", **spec):
     status = {"phase": phase} | ({"workers": workers} if workers is not None else {})
     return {
         "metadata": {"namespace": "cms", "name": name},
-        "spec": {"username": username, "config": CONFIG, **spec},
+        "spec": {"username": username, "options": OPTIONS, **spec},
         "status": status,
     }
 
@@ -29,8 +30,11 @@ def test_running_and_starting_clusters_of_the_user_count():
         cluster("c6", workers=10, username="bob"),
         {**cluster("c7"), "status": {}},
     ]
-    one = Resources.of(1, GIB)
-    assert estimate.held(clusters, "alice") == {"cms.c1": Resources.of(41, 21 * GIB), "cms.c2": one, "cms.c7": one}
+    assert estimate.held(clusters, "alice", SCHEDULER) == {
+        "cms.c1": Resources.of(41, 21 * GIB),
+        "cms.c2": SCHEDULER,
+        "cms.c7": SCHEDULER,
+    }
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,7 @@ def test_running_and_starting_clusters_of_the_user_count():
 )
 def test_grants(present, others, wanted, granted):
     asked = cluster(workers=present)
-    held = {"cms.c1": estimate.resources_of(asked), "cms.c2": others}
+    held = {"cms.c1": estimate.resources_of(asked, SCHEDULER), "cms.c2": others}
     assert estimate.grant(asked, wanted, held, TOTAL) == granted
 
 

@@ -62,7 +62,12 @@ def test_pods_have_no_token_and_no_privileges(testbed_site, is_worker):
     pod = pod_of(testbed_site, ALICE, is_worker=is_worker)["spec"]
     (container,) = pod["containers"]
     assert pod["automountServiceAccountToken"] is False
-    assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+    assert pod["serviceAccountName"] == "clusters-dask-gateway-k8s"
 
 
 @pytest.mark.weakness(21)
@@ -117,7 +122,8 @@ def test_users_pods_see_storage_and_secrets_of_their_own_only(testbed_site, is_w
     others = [volume for volume in volumes if not volume["name"].startswith("storage-")]
     assert others == [
         {"name": "dask-credentials", "secret": {"secretName": "dask-credentials-c1"}},
-        {"name": "scratch", "emptyDir": {}},
+        {"name": "scratch", "emptyDir": {"sizeLimit": "10737418240"}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "10737418240"}},
         {"name": "variables", "secret": {"secretName": "dask-variables-c1"}},
     ]
 
@@ -192,4 +198,25 @@ def test_pods_carry_user_and_class(testbed_site):
     labels = pod_of(testbed_site, DAVE, is_worker=True)["metadata"]["labels"]
     assert labels[names.USER_LABEL] == "dave-cern"
     assert labels[names.USER_CLASS_LABEL] == "cern"
+    assert labels[names.UID_LABEL] == "30001"
     assert labels["app.kubernetes.io/instance"] == testbed_site.kubernetes.release
+
+
+@pytest.mark.parametrize("is_worker", [True, False], ids=["worker", "scheduler"])
+def test_the_kubelet_bounds_time_and_disk_of_a_pod(testbed_site, is_worker):
+    spec = pod_of(testbed_site, ALICE, is_worker=is_worker)["spec"]
+    (container,) = spec["containers"]
+    assert spec["activeDeadlineSeconds"] > testbed_site.kubernetes.timeouts.lifetime_seconds
+    assert container["resources"]["requests"]["ephemeral-storage"] == "0"
+    assert container["resources"]["limits"]["ephemeral-storage"] == str(10 * 2**30)
+    assert container["resources"]["limits"]["memory"]
+
+
+def test_a_site_may_choose_priority_and_groups(testbed_site):
+    assert "priorityClassName" not in pod_of(testbed_site, ALICE, is_worker=True)["spec"]
+    chosen = {"priority_class": "users", "supplemental_groups_policy": "Strict"}
+    user_pods = testbed_site.kubernetes.user_pods.model_copy(update=chosen)
+    gateway = testbed_site.kubernetes.model_copy(update={"user_pods": user_pods})
+    spec = pod_of(testbed_site.model_copy(update={"kubernetes": gateway}), ALICE, is_worker=True)["spec"]
+    assert spec["priorityClassName"] == "users"
+    assert spec["securityContext"]["supplementalGroupsPolicy"] == "Strict"

@@ -1,7 +1,5 @@
 """Schedulers with their credentials and routes: how they start, fail and end."""
 
-import dataclasses
-
 import pytest
 from dask_gateway_server.backends.kubernetes.controller import KubeController
 from kubernetes_asyncio.client.rest import ApiException
@@ -9,7 +7,6 @@ from kubernetes_asyncio.client.rest import ApiException
 from gateway.identity.accounts import Account
 from gateway.kubernetes import dask_clusters
 from gateway.kubernetes.controller.controller import FacilityKubeController
-from tests.unit.kubernetes.samples import ALICE
 from tests.unit.kubernetes.world import World, conflict
 
 
@@ -111,9 +108,10 @@ def test_credentials_have_what_upstreams_pods_and_server_look_for(world):
 
 @pytest.mark.weakness(3)
 async def test_a_cluster_of_a_system_account_fails_and_leaves_no_credentials(world):
-    cluster = world.cluster("c1", dataclasses.replace(ALICE, account=Account("x", 0, 0, ())), phase="Pending")
+    world.directory.accounts = [Account("alice", 0, 0, ())]
+    cluster = world.cluster("c1", phase="Pending")
     await world.step(cluster)
-    assert cluster["status"]["reason"] == "The cluster's account is not one of a user."
+    assert cluster["status"]["reason"].startswith("The account 'alice' has the uid 0 of a system account")
     assert (world.kubernetes.pods, world.kubernetes.secrets) == ({}, set())
 
 

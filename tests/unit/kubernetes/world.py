@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 from dask_gateway_server.backends.kubernetes.backend import KubeClusterConfig
 from dask_gateway_server.backends.kubernetes.controller import ClusterInfo, KubeController
+from dask_gateway_server.utils import FrozenAttrDict
 from dask_gateway_server.workqueue import WorkQueue
 from kubernetes_asyncio import client
 from kubernetes_asyncio.client.rest import ApiException
@@ -18,7 +19,7 @@ from gateway.kubernetes.controller.client import StrictClient
 from gateway.kubernetes.controller.configuration import controller_config
 from gateway.kubernetes.controller.controller import FacilityKubeController
 from gateway.kubernetes.pods import cluster_config
-from tests.unit.kubernetes.samples import ALICE
+from tests.unit.kubernetes.samples import ALICE, People, spec_of
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 """The present moment of every world."""
@@ -168,7 +169,7 @@ class World:
 
     def __init__(self, site, kind=FacilityKubeController, *, kubernetes=None, is_strict=False):
         """``is_strict``: the controller has its own client, as in production."""
-        self.site, self.kubernetes = site, kubernetes or Kubernetes()
+        self.site, self.kubernetes, self.kind = site, kubernetes or Kubernetes(), kind
         self.working_seconds = 7200.0
         self.controller = kind(config=controller_config(site))
         self.controller.core_client = StrictClient(self.kubernetes, Unlimited()) if is_strict else self.kubernetes
@@ -185,10 +186,10 @@ class World:
             # Upstream's behaviour with our pods: the pods do not differ here.
             self.controller.make_pod = FacilityKubeController(config=controller_config(site)).make_pod
         else:
-            self.controller.assemble(working_seconds=lambda: self.working_seconds, now=lambda: NOW)
+            self.directory = People()
+            self.controller.assemble(self.directory, working_seconds=lambda: self.working_seconds, now=lambda: NOW)
 
     def cluster(self, name, request=ALICE, *, replicas=0, age=0, phase="Running", **spec):
-        config = KubeClusterConfig(**cluster_config(self.site, request)).to_dict()
         cluster = {
             "apiVersion": "gateway.dask.org/v1alpha1",
             "kind": "DaskCluster",
@@ -198,22 +199,20 @@ class World:
                 "uid": f"uid-{name}",
                 "creationTimestamp": stamp(age),
             },
-            "spec": {
-                "username": request.username,
-                "options": {},
-                "config": config,
-                "replicas": replicas,
-                **spec,
-            },
+            "spec": {**spec_of(self.site, request), "replicas": replicas, **spec},
             "status": {"phase": phase, "schedulerPod": f"dask-scheduler-{name}"} if phase == "Running" else {},
         }
+        if self.kind is KubeController:
+            # Upstream's controller takes everything about the pods from the spec.
+            cluster["spec"]["config"] = KubeClusterConfig(**cluster_config(self.site, request)).to_dict()
         self.controller.informers["cluster"].cache[f"cms.{name}"] = cluster
         return cluster
 
     async def running(self, name, request=ALICE, **options):
         """Return a cluster whose scheduler runs."""
         cluster = self.cluster(name, request, **options)
-        pod = self.controller.make_pod("cms", name, SimpleNamespace(**cluster["spec"]["config"]))
+        config = KubeClusterConfig(**cluster_config(self.site, request)).to_dict()
+        pod = self.controller.make_pod("cms", name, FrozenAttrDict(config))
         await self.kubernetes.create_namespaced_pod("cms", pod)
         self.becomes(f"dask-scheduler-{name}", "running")
         return cluster

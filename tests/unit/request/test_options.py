@@ -11,7 +11,7 @@ from gateway.errors import Refusal
 from gateway.identity.accounts import Account, classify
 from gateway.identity.authenticator import FacilityUser
 from gateway.request import environment_variables, options
-from gateway.request.environments import Environment
+from gateway.request.environments import NAME_MAX, PATH_MAX, Environment
 from gateway.request.options import ClusterRequest
 from gateway.site import GIB, Backend
 
@@ -125,6 +125,21 @@ def test_slurm_gives_whole_cores_only(testbed_site):
 )
 def test_refusals(testbed_site, request_, words):
     assert words in refusal(testbed_site, **request_)
+
+
+@pytest.mark.finding("R4f")
+@pytest.mark.parametrize("option", ["pixi_project", "pixi_env", "conda_env"])
+def test_long_texts_are_refused_in_a_short_one(testbed_site, option):
+    text = refusal(testbed_site, **{"pixi_project": PROJECT, option: "/depot/cms/" + "é" * 50_000})
+    assert text.startswith(f"{option} has 50011 characters")
+    assert len(text) < 100
+
+
+def test_the_longest_path_is_one_that_linux_opens(testbed_site):
+    project = "/depot/cms/" + "a" * (PATH_MAX - len("/depot/cms/" + "/.pixi/envs//bin/python3") - NAME_MAX)
+    request = ask(testbed_site, pixi_project=project, pixi_env="e" * NAME_MAX)
+    assert len(f"{request.environment.prefix}/bin/python3") == PATH_MAX
+    assert "shorter" in refusal(testbed_site, pixi_project=f"{project}a")
 
 
 def test_options_are_a_mapping(testbed_site):

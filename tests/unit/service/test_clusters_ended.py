@@ -4,7 +4,6 @@ import asyncio
 import base64
 import collections
 import contextlib
-import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -122,7 +121,8 @@ class TestKubernetes:
             await self.ended(world, "c2")
 
     async def test_an_account_of_the_system(self, world):
-        world.cluster("c1", dataclasses.replace(ALICE, account=Account("x", 0, 0, ())), phase="Pending")
+        world.directory.accounts = [Account("alice", 0, 0, ())]
+        world.cluster("c1", phase="Pending")
         with counted(Backend.KUBERNETES, StartFailure.OTHER):
             await self.ended(world)
 
