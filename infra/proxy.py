@@ -45,6 +45,8 @@ class Proxy(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         self._gateway, self._namespace, self._definitions = gateway, namespace, definitions
         self.ready_route = self._ready_route()
+        self.rate_limit_name = f"rate-limit-{gateway.release}"
+        self.rate_limit = self._rate_limit()
         self.api_route = self._api_route()
         self.clusters_middleware = self._clusters_middleware()
         self.certificate = self._certificate()
@@ -136,9 +138,19 @@ class Proxy(pulumi.ComponentResource):
         route = {
             "kind": "Rule",
             "match": "PathPrefix(`/`)",
-            "services": [{"name": name, "port": names.API_PORT}],
+            "services": [{"name": name, "port": self._gateway.proxied_api_port}],
+            "middlewares": [{"name": self.rate_limit_name}],
         }
         return self._object("IngressRoute", name, {"entryPoints": [names.WEB_ENTRYPOINT], "routes": [route]})
+
+    def _rate_limit(self) -> CustomResource:
+        """Declare the bound on a client's requests to the API."""
+        bound = self._gateway.rate_limit
+        limit: dict[str, Any] = {"average": bound.requests_per_second, "burst": bound.burst}
+        # A trusted proxy in front of Traefik hides its clients' addresses, and sends them in X-Forwarded-For.
+        if self._gateway.trusted_proxies:
+            limit["sourceCriterion"] = {"ipStrategy": {"depth": 1}}
+        return self._object("Middleware", self.rate_limit_name, {"rateLimit": limit})
 
     def _certificate(self) -> Secret:
         """Declare Traefik's default certificate, which clients get when no route has their SNI name (yet).
@@ -181,7 +193,9 @@ def _scheduler_closing_seconds(gateway: KubernetesGateway) -> int:
 
 
 def _arguments(gateway: KubernetesGateway) -> list[str]:
+    trusted = ",".join(str(network) for network in gateway.trusted_proxies)
     return [
+        *([f"--entrypoints.{names.WEB_ENTRYPOINT}.forwardedheaders.trustedips={trusted}"] if trusted else ()),
         "--global.checknewversion=false",
         "--global.sendanonymoususage=false",
         "--log.level=INFO",
