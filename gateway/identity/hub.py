@@ -56,7 +56,7 @@ class Hub:
                     raise HubUnavailable(f"JupyterHub answers {response.status}")
                 answer = await response.json()
         except (ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
-            raise HubUnavailable(f"JupyterHub's answer can't be read ({type(error).__name__})") from error
+            raise HubUnavailable(f"JupyterHub gives no readable answer ({type(error).__name__})") from error
         if not isinstance(answer, dict):
             raise HubUnavailable("JupyterHub's answer is no JSON object")
         return answer
