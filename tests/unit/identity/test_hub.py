@@ -18,7 +18,9 @@ ALICE = {"name": "alice", "kind": "user", "scopes": SCOPES}
 
 
 async def slow(_):
-    await asyncio.sleep(30)
+    """Answer well, after the timeout."""
+    await asyncio.sleep(5)
+    return web.json_response({**ALICE, "auth_state": {}})
 
 
 async def reset(request):

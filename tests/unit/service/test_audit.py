@@ -121,4 +121,11 @@ def test_a_line_is_one_bounded_line_of_ascii(fields):
     assert line.isascii()
     assert line.isprintable()
     assert len(line) < 3 * (2 * audit.MOST_CHARACTERS + 20)
-    assert set(json.loads(line)) == set(fields)
+    values = json.loads(line)
+    assert set(values) == set(fields)
+    assert all(value.isascii() and len(value) <= audit.MOST_CHARACTERS for value in values.values())
+    assert not any(set(value) & set("\r\n\x1b\x7f") for value in values.values())
+
+
+def test_a_long_value_is_cut():
+    assert audit.plain("a" * 10_000) == "a" * audit.MOST_CHARACTERS
