@@ -125,6 +125,10 @@ slurm = pytest.mark.parametrize("backend", [Backend.SLURM])
         "Bearer alice",
         "JupyterHub alice",
         "jupyterhub wrong",
+        "jupyterhub alice ",
+        "jupyterhub \udcff",
+        "jupyterhub alice\x00",
+        f"jupyterhub {'a' * 1025}",
         "jupyterhub x",
     ],
 )
