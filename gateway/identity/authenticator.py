@@ -20,7 +20,7 @@ from gateway.site import AccountSource, Backend, Site, UserClass
 
 TOKENS = Bounds(attempts=10, attempt_seconds=2, refused_seconds=10)
 """Bounds on users' tokens that JupyterHub does not know."""
-TOKEN = re.compile(r"[\x21-\x7e]{1,1024}")
+TOKEN = re.compile(r"[\x20-\x7e]{1,1024}")
 """A token that fits into a header of a request to the hub."""
 PERSON = web.RequestKey("person", str)
 """Key of the name in the request whose token JupyterHub knows."""
