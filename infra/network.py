@@ -89,7 +89,11 @@ def component_flows(site: Site) -> dict[str, Flows]:
     users = [dns, *_data(network)]
     return {
         names.API_COMPONENT: Flows(
-            [_ingress([traefik, scheduler], [names.API_PORT])],
+            [
+                # On this port, the API server believes the client's address that Traefik gives.
+                _ingress([traefik], [site.kubernetes.proxied_api_port]),
+                _ingress([scheduler], [names.API_PORT]),
+            ],
             [
                 *(dns, kubernetes, _egress(hub), _egress(directory)),
                 _egress_to([scheduler], [names.SCHEDULER_API_PORT]),
@@ -100,7 +104,7 @@ def component_flows(site: Site) -> dict[str, Flows]:
             # Ingress controller and load balancer send clients' connections to Traefik, so it accepts all addresses.
             [_ingress([], [WEB_CONTAINER_PORT, names.SCHEDULER_PORT])],
             [
-                *(dns, kubernetes, _egress_to([api], [names.API_PORT])),
+                *(dns, kubernetes, _egress_to([api], [site.kubernetes.proxied_api_port])),
                 _egress_to([scheduler], [names.SCHEDULER_PORT, names.DASHBOARD_PORT]),
             ],
         ),

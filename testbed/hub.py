@@ -94,10 +94,10 @@ def _write_configuration() -> str:
 
 
 def auth_state(person: people.Person) -> Mapping[str, int]:
-    """Return what the hub tells the gateways of a person: uid and gid, for classes whose accounts the hub knows."""
+    """Return what the hub tells the gateways of a person: uid and gid of the account that the hub lends, if it does."""
     identity = site.load(SITE).identity
     account = people.load().account_of(person)
-    if account is None or accounts.classify(person.name, identity.classes).account is not site.AccountSource.HUB:
+    if account is None or accounts.classify(person.name, identity.classes).account is site.AccountSource.DIRECTORY:
         return {}
     return {identity.hub.uid_key: account.uid, identity.hub.gid_key: people.load().gid(account.group)}
 

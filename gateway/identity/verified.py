@@ -50,8 +50,8 @@ async def _own_account(username: str, identity: site.Identity, directory: Direct
 async def _lent_account(username: str, named: Named | None, identity: site.Identity, directory: Directory) -> Account:
     if named is None:
         raise Refusal(f"No account was named for {username!r}: log in to the Analysis Facility again.")
-    account = await directory.account_with_uid(named.uid)
-    if identity.pool is None or not identity.pool.has(account.name):
+    account = await directory.account_of_uid(named.uid)
+    if account is None or identity.pool is None or not identity.pool.has(account.name):
         raise Refusal(
             f"The uid {named.uid} is not that of an account that the site lends to {username!r}:"
             " ask the administrators."

@@ -81,11 +81,6 @@ def api_url(gateway: KubernetesGateway) -> str:
     return f"http://{api_name(gateway.release)}.{gateway.namespace}:{API_PORT}/api"
 
 
-def pool_holders_name(release: str) -> str:
-    """Return the name of the ConfigMap that lists the holders of pool accounts."""
-    return f"pool-holders-{release}"
-
-
 def clusters_account_name(release: str) -> str:
     """Return the name of the ServiceAccount of users' pods, which has no rights."""
     return f"clusters-{release}"

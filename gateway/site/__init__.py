@@ -21,6 +21,7 @@ from gateway.site.gateways import (
     LimitRange,
     Placement,
     Quota,
+    RateLimit,
     SchedulerResources,
     SlurmGateway,
     Timeouts,
@@ -41,7 +42,7 @@ from gateway.site.storage import (
     StorageClassSource,
     Volume,
 )
-from gateway.site.types import GIB, Access, Backend
+from gateway.site.types import GIB, Access, Backend, IpNetwork
 from gateway.site.variables import EnvironmentVariables, WithheldVariable
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "Hub",
     "Identity",
     "Images",
+    "IpNetwork",
     "JobPlacement",
     "KubernetesGateway",
     "KubernetesSource",
@@ -74,6 +76,7 @@ __all__ = [
     "Pods",
     "Pool",
     "Quota",
+    "RateLimit",
     "SchedulerResources",
     "Site",
     "SiteError",

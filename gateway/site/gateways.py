@@ -5,7 +5,19 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from gateway.site.network import Network, Pods
-from gateway.site.types import AbsolutePath, Cores, Gib, HostName, HttpUrl, IpAddress, Model, Name, Port, Seconds
+from gateway.site.types import (
+    AbsolutePath,
+    Cores,
+    Gib,
+    HostName,
+    HttpUrl,
+    IpAddress,
+    IpNetwork,
+    Model,
+    Name,
+    Port,
+    Seconds,
+)
 
 
 class CoresBounds(Model):
@@ -91,6 +103,9 @@ class Gateway(Model):
     scheduler: SchedulerResources
     timeouts: Timeouts
     default_environment: DefaultEnvironment | None = None
+    trusted_proxies: tuple[IpNetwork, ...] = ()
+    """Networks of the proxies in front of the gateway's own proxy, for example of the ingress controller's pods. The
+    gateway believes what their X-Forwarded-For says of a client's address."""
 
     @property
     def host(self) -> str:
@@ -106,6 +121,14 @@ class Exposure(Model):
     """MetalLB's address pool, for LoadBalancer."""
     external_ips: tuple[IpAddress, ...] = ()
     """Addresses of nodes, for ExternalIPs."""
+
+
+class RateLimit(Model):
+    """Bound on the requests of one source address to the API, at each replica of the proxy."""
+
+    requests_per_second: Annotated[int, Field(ge=1)]
+    burst: Annotated[int, Field(ge=1)]
+    """Requests that may come at once."""
 
 
 class Quota(Model):
@@ -183,6 +206,9 @@ class KubernetesGateway(Gateway):
     prometheus: Pods | None = None
     """The Prometheus pods that scrape metrics. When absent, the NetworkPolicy lets no other pod reach the metrics."""
     network: Network
+    rate_limit: RateLimit
+    proxied_api_port: Port
+    """Port of the API server for requests that come through Traefik. Only Traefik may reach it."""
     images: Images
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"]
     api_replicas: Annotated[int, Field(ge=1)]

@@ -41,7 +41,7 @@ def test_each_component_has_its_flows(manifests, any_site):
     }
     assert ingress == {
         "closed": [],
-        "api": [(("traefik", "dask-scheduler"), (8000,))],
+        "api": [(("traefik",), (8001,)), (("dask-scheduler",), (8000,))],
         "controller": [],
         "traefik": [((), (8000, 8786))],
         "dask-scheduler": [(("traefik",), (8786, 8787)), (("api",), (8788,))],
@@ -55,7 +55,7 @@ def test_each_component_has_its_flows(manifests, any_site):
         "closed": [],
         "api": [(("dask-scheduler",), (8788,))],
         "controller": [],
-        "traefik": [(("api",), (8000,)), (("dask-scheduler",), (8786, 8787))],
+        "traefik": [(("api",), (8001,)), (("dask-scheduler",), (8786, 8787))],
         "dask-scheduler": [(("api",), (8000,))],
         "dask-worker": [],
     }

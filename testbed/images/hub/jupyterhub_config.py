@@ -35,7 +35,8 @@ c.CryptKeeper.keys = [bytes.fromhex((SECRETS / "crypt-key").read_text())]
 
 c.JupyterHub.services = [{"name": service, "api_token": (SECRETS / "service-token").read_text().strip()}]
 c.JupyterHub.load_roles = [
-    {"name": service, "services": [service], "scopes": ["read:users", "admin:auth_state"]},
+    # JupyterHub has no narrower scope to read an auth state, and answers no question about a user without a name's.
+    {"name": service, "services": [service], "scopes": ["read:users:name", "admin:auth_state"]},
     # Replaces JupyterHub's own definition of this role, which would allow servers too.
     {"name": "user", "scopes": ["read:users!user", "tokens!user", f"access:services!service={service}"]},
 ]

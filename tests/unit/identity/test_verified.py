@@ -19,8 +19,8 @@ class Directory:
     async def account(self, name):
         return self._first(account for account in self.known if account.name == name)
 
-    async def account_with_uid(self, uid):
-        return self._first(account for account in self.known if account.uid == uid)
+    async def account_of_uid(self, uid):
+        return next((account for account in self.known if account.uid == uid), None)
 
     def _first(self, found):
         account = next(found, None)

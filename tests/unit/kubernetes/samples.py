@@ -33,18 +33,18 @@ class People:
         self.accounts, self.up = list(ACCOUNTS), True
 
     async def account(self, name):
-        return self._one(account for account in self.accounts if account.name == name)
-
-    async def account_with_uid(self, uid):
-        return self._one(account for account in self.accounts if account.uid == uid)
-
-    def _one(self, found):
-        if not self.up:
-            raise DirectoryUnavailable("The account can't be looked up now: try again in a minute.")
-        account = next(found, None)
+        account = self._first(account for account in self.accounts if account.name == name)
         if account is None:
             raise AccountUnknown("The directory has no such account.")
         return account
+
+    async def account_of_uid(self, uid):
+        return self._first(account for account in self.accounts if account.uid == uid)
+
+    def _first(self, found):
+        if not self.up:
+            raise DirectoryUnavailable("The account can't be looked up now: try again in a minute.")
+        return next(found, None)
 
 
 def options_of(request):
