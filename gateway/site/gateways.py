@@ -208,7 +208,7 @@ class Launcher(Model):
     most_calls: Annotated[int, Field(ge=1)]
     """Bound on simultaneous calls of the server."""
     seconds: Seconds
-    """systemd ends a call after this time; longer than the timeouts inside the launcher."""
+    """systemd ends a call after this time; longer than the timeout of each command of SLURM."""
     memory_mib: Annotated[int, Field(ge=64)]
     """Bound on the memory of one call."""
     processes: Annotated[int, Field(ge=2)]

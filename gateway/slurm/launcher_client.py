@@ -10,6 +10,7 @@ from gateway import settings
 from gateway.errors import Refusal
 from gateway.slurm.jobs import Owner
 from gateway.slurm.launcher.connections import MOST_ANSWER_BYTES
+from gateway.slurm.launcher.slurm import JOB_ID
 
 GRACE_SECONDS = 10
 """How much longer the server waits than systemd lets a call run: a call that the server gives up has ended."""
@@ -68,15 +69,23 @@ async def act(owner: Owner, action: str, **arguments: Any) -> dict[str, Any]:
 def read_answer(action: str, line: bytes) -> dict[str, Any]:
     """Read the launcher's answer to an action.
 
-    Raises :class:`gateway.errors.Refusal` or :class:`LauncherError` when the launcher did not do the action.
+    Raises :class:`gateway.errors.Refusal` or :class:`LauncherError` when the launcher did not do the action. The user
+    could change the answer of a process with the user's account, so it is read as foreign data.
     """
     try:
-        answer: Mapping[str, Any] = json.loads(line)
-    except ValueError:
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
         # systemd ended the call, or refused the connection because too many calls run.
         raise LauncherError(f"the launcher did not answer to {action!r}") from None
-    if "refusal" in answer:
-        raise Refusal(answer["refusal"])
-    if not answer["ok"]:
-        raise LauncherError(f"{action!r} failed: {answer['error']}")
-    return dict(answer)
+    match answer:
+        case {"ok": True, "job": str(job)} if JOB_ID.fullmatch(job):
+            return {"job": job}
+        case {"ok": True, "skipped": list(jobs)} if all(isinstance(job, str) and JOB_ID.fullmatch(job) for job in jobs):
+            return {"skipped": jobs}
+        case {"ok": True} if action != "submit" and answer.keys() == {"ok"}:
+            return {}
+        case {"ok": False, "refusal": str(refusal)}:
+            raise Refusal(refusal)
+        case {"ok": False, "error": str(error)}:
+            raise LauncherError(f"{action!r} failed: {error}")
+    raise LauncherError(f"the launcher's answer to {action!r} has another form: {line[:200]!r}")

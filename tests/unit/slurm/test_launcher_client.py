@@ -4,6 +4,8 @@ import asyncio
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.errors import Refusal
 from gateway.slurm.jobs import Owner
@@ -44,7 +46,7 @@ async def launcher(tmp_path):
 @pytest.mark.weakness(9, 10)
 async def test_a_request_names_the_account_and_the_cluster(launcher):
     client = LauncherClient(launcher.path, 2, 10)
-    assert await client.act(ALICE, "cancel", {"jobs": ["7"], "remove": False}) == {"ok": True, "job": "7"}
+    assert await client.act(ALICE, "cancel", {"jobs": ["7"], "remove": False}) == {"job": "7"}
     account = {"username": "alice", "uid": 20001, "gid": 20000}
     assert launcher.asked == [{"action": "cancel", "cluster": "c" * 32, **account, "jobs": ["7"], "remove": False}]
 
@@ -82,8 +84,31 @@ async def test_a_socket_that_is_not_there_is_an_error(tmp_path):
 
 
 def test_answers_of_the_launcher():
-    assert read_answer("submit", b'{"ok": true, "job": "7"}') == {"ok": True, "job": "7"}
+    assert read_answer("submit", b'{"ok": true, "job": "7"}') == {"job": "7"}
+    assert read_answer("cancel", b'{"ok": true, "skipped": ["8"]}') == {"skipped": ["8"]}
+    assert read_answer("discard", b'{"ok": true}') == {}
+    with pytest.raises(LauncherError, match="another form"):
+        read_answer("submit", b'{"ok": true}')
     with pytest.raises(Refusal, match="not a directory of yours"):
         read_answer("start", b'{"ok": false, "refusal": "not a directory of yours"}')
     with pytest.raises(LauncherError, match="'submit' failed: sbatch ended"):
         read_answer("submit", b'{"ok": false, "error": "sbatch ended"}')
+
+
+KEYS = ["ok", "job", "refusal", "error", "skipped"]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(VALUES.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=50))
+def test_a_hostile_answer_is_an_error_or_a_jobs_number(line):
+    try:
+        found = read_answer("submit", line)
+    except (Refusal, LauncherError):
+        return
+    assert len(found) == 1
+    numbers = found["skipped"] if "skipped" in found else [found["job"]]
+    assert all(number.isascii() and number.isdigit() for number in numbers)
