@@ -1,14 +1,13 @@
 """Check that a cluster's user can see and start the environment, then start Dask in it.
 
-The launcher on SLURM's submission host imports this file, jobs run a copy from the cluster folder, and pods run the
-copy in their image. Each start ends in the user's own interpreter, where the package :mod:`gateway` is not installed.
-So this file uses the standard library only, runs on Python >= 3.8, and loads its :data:`COMPANIONS` from beside itself.
-Its input is a :class:`Plan`.
+Jobs run a copy from the cluster folder, and pods run the copy in their image. An interpreter of the machine runs the
+checks; each start ends in the user's own interpreter, where the package :mod:`gateway` is not installed. So this file
+uses the standard library only, runs on Python >= 3.8, and loads its :data:`COMPANIONS` from beside itself. Its input is
+a :class:`Plan`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import os
@@ -29,9 +28,10 @@ LATE = ("aiohttp", "numpy")
 """Packages that a scheduler imports and may never use, a third of all imports: dask_gateway's client imports aiohttp,
 and its scheduler_preload the client; distributed imports numpy (not reported upstream)."""
 IMPORTS, SPARE, DASHBOARD = "imports.py", "spare.py", "dashboard.py"
-COMPANIONS: tuple[str, ...] = (IMPORTS, SPARE, DASHBOARD)
-"""The files that must lie beside this one: faster imports, the spare interpreter for a nanny's worker, and the
-dashboard that a scheduler imports late."""
+SCRATCH, REFUSALS = "scratch.py", "refusals.py"
+COMPANIONS: tuple[str, ...] = (IMPORTS, SPARE, DASHBOARD, SCRATCH, REFUSALS)
+"""The files that must lie beside this one: faster imports, the spare interpreter for a nanny's worker, the dashboard
+that a scheduler imports late, the private directory of a job, and the way of a refusal to the gateway."""
 WORKER_START = {
     "MALLOC_TRIM_THRESHOLD_": "65536",
     "MKL_NUM_THREADS": "1",
@@ -43,9 +43,7 @@ WORKER_START = {
 their start only (``distributed.nanny.pre-spawn-environ`` in distributed.yaml, and ``Nanny.__init__``). They also keep
 numpy, which distributed imports, from starting threads in the nanny: a process with threads makes no spare one."""
 INTERPRETER_SECONDS = 20
-IMPORT_SECONDS = 60
-"""Timeouts of an interpreter's start and of Dask's imports, for a file system that hangs; each usually takes a fraction
-of a second."""
+"""Timeout of an interpreter's start, for a file system that hangs; it usually takes a fraction of a second."""
 
 
 class RefusedError(Exception):
@@ -74,9 +72,10 @@ class Plan(NamedTuple):
     variables: str
     """File with the user's environment variables: ``NAME=VALUE`` each, NUL after each."""
     report: str | None = None
-    """File for the reason of a refusal, which the kubelet reads; None where the launcher checks the environment."""
+    """File for the reason of a refusal, which the kubelet reads; None where a scheduler posts it to the gateway."""
     scratch: str | None = None
-    """Private directory to create as the user's HOME; None where HOME is already set."""
+    """First part of the name of the private directory that each start creates in its job's TMPDIR as the user's HOME;
+    None where HOME is already set."""
 
     @property
     def python(self) -> str:
@@ -240,28 +239,6 @@ def _addition(plan: Plan) -> str:
     return f"pixi add --manifest-path {plan.path}{feature} dask-gateway"
 
 
-def check_imports(plan: Plan, variables: dict[str, str], program: str) -> None:
-    """Import :data:`MODULES` in a process of the environment's interpreter, which runs a copy of this file.
-
-    Raises :class:`RefusedError`.
-    """
-    try:
-        ended = subprocess.run(
-            [plan.python, program, "imports", plan.encoded()],
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=IMPORT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise RefusedError(f"{plan.prefix} did not import Dask within {IMPORT_SECONDS} s; try again.") from None
-    if ended.returncode == REFUSED:
-        raise RefusedError(ended.stdout.decode("utf-8", "replace"))
-    if ended.returncode != 0:
-        raise RefusedError(f"{plan.prefix} does not import Dask: {telling_line(ended.stderr)}")
-
-
 def parsed(content: bytes) -> dict[str, str]:
     """Return the environment variables of a content in the form of :attr:`Plan.variables`."""
     entries = (entry.partition(b"=") for entry in content.split(b"\0") if entry)
@@ -271,20 +248,27 @@ def parsed(content: bytes) -> dict[str, str]:
 def start(plan: Plan, role: str, arguments: list[str]) -> None:
     """Become the user's scheduler or worker: replace this process by ``serve`` in the environment's interpreter.
 
-    A scheduler with a :attr:`Plan.report` runs all checks first; every other start checks the markers only. The user's
-    variables override those of this process, which come from the gateway and the machine. Raises :class:`RefusedError`.
+    A scheduler runs all checks first, a worker checks the markers only. The user's variables override those of this
+    process, which come from the gateway and the machine. Raises :class:`RefusedError`.
     """
-    with open(plan.variables, "rb") as stream:
-        variables = {**os.environ, **parsed(stream.read())}
+    variables = _variables(plan)
     if plan.scratch is not None:
-        _make_private(plan.scratch)
-        variables["HOME"] = plan.scratch
-        variables.setdefault("DASK_TEMPORARY_DIRECTORY", plan.scratch)
-    if role == "scheduler" and plan.report is not None:
+        plan = plan._replace(scratch=_make_private(plan.scratch))
+        variables["HOME"] = str(plan.scratch)
+        variables.setdefault("DASK_TEMPORARY_DIRECTORY", str(plan.scratch))
+    try:
+        _become(plan, role, arguments, variables)
+    except RefusedError:
+        if plan.scratch is not None:
+            _companion(SCRATCH).remove(plan.scratch)
+        raise
+
+
+def _become(plan: Plan, role: str, arguments: list[str], variables: dict[str, str]) -> None:
+    if role == "scheduler":
         check(plan, variables)
     else:
         check_markers(plan)
-    if role == "worker":
         variables = {**WORKER_START, **variables}
     command = [plan.python, os.path.abspath(__file__), "serve", plan.encoded(), role, *arguments]
     try:
@@ -293,12 +277,20 @@ def start(plan: Plan, role: str, arguments: list[str]) -> None:
         raise RefusedError(f"{plan.python} can't be run: {error.strerror}.") from None
 
 
-def _make_private(directory: str) -> None:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(directory, 0o700)
-    found = os.lstat(directory)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise RefusedError(f"{directory} on {os.uname().nodename} does not belong to you: tell the administrators.")
+def _variables(plan: Plan) -> dict[str, str]:
+    """Return the variables of this process with the user's, and the gateway's, on top."""
+    with open(plan.variables, "rb") as stream:
+        return {**os.environ, **parsed(stream.read())}
+
+
+def _make_private(name: str) -> str:
+    try:
+        return str(_companion(SCRATCH).make(name))
+    except OSError as error:
+        raise RefusedError(
+            f"{error.filename} can't be made on {os.uname().nodename}: {error.strerror}."
+            " Try again; if the error stays, tell the administrators."
+        ) from None
 
 
 def serve(plan: Plan, role: str, arguments: list[str]) -> None:
@@ -307,6 +299,8 @@ def serve(plan: Plan, role: str, arguments: list[str]) -> None:
     One import of Dask serves both the check and Dask itself. Raises :class:`RefusedError` when the environment lacks a
     module.
     """
+    if plan.scratch is not None:
+        _companion(SCRATCH).remove_at_exit(plan.scratch)
     _leave_own_directory()
     sys.path.insert(0, os.path.join(plan.prefix, "bin"))
     imports = _companion(IMPORTS)
@@ -360,30 +354,27 @@ def _leave_own_directory() -> None:
 def main(arguments: list[str]) -> int:
     """Run an action and return the exit code, 0 or :data:`REFUSED`.
 
-    The arguments are ``start PLAN ROLE ARGUMENT...``, ``serve PLAN ROLE ARGUMENT...`` or ``imports PLAN``.
+    The arguments are ``start PLAN ROLE ARGUMENT...`` or ``serve PLAN ROLE ARGUMENT...``.
     """
-    action, encoded, *rest = arguments
+    action, encoded, role, *rest = arguments
     plan = decoded(encoded)
     try:
-        if action == "imports":
-            _leave_own_directory()
-            import_modules(plan)
-        else:
-            {"start": start, "serve": serve}[action](plan, rest[0], rest[1:])
+        {"start": start, "serve": serve}[action](plan, role, rest)
     except RefusedError as refusal:
-        _report(plan, action, str(refusal))
+        _report(plan, role, str(refusal))
         return REFUSED
     return 0
 
 
-def _report(plan: Plan, action: str, text: str) -> None:
+def _report(plan: Plan, role: str, text: str) -> None:
     content = text.encode("utf-8", "backslashreplace")
-    stream = sys.stdout if action == "imports" else sys.stderr
-    stream.buffer.write(content)
-    stream.flush()
+    sys.stderr.buffer.write(content)
+    sys.stderr.flush()
     if plan.report is not None:
         with open(plan.report, "wb") as report:
             report.write(content)
+    elif role == "scheduler":
+        _companion(REFUSALS).post(_variables(plan), text)
 
 
 if __name__ == "__main__":

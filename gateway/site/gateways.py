@@ -246,6 +246,21 @@ class JobPlacement(Model):
     options override them."""
 
 
+class Launcher(Model):
+    """The launcher on the submission host, which acts as the users."""
+
+    socket: AbsolutePath
+    """The socket at which systemd starts the launcher for the server's account."""
+    most_calls: Annotated[int, Field(ge=1)]
+    """Bound on simultaneous calls of the server."""
+    seconds: Seconds
+    """systemd ends a call after this time; longer than the timeout of each command of SLURM."""
+    memory_mib: Annotated[int, Field(ge=64)]
+    """Bound on the memory of one call."""
+    processes: Annotated[int, Field(ge=2)]
+    """Bound on the processes and threads of one call."""
+
+
 class SlurmGateway(Gateway):
     """The gateway on SLURM (Hammer), and its front on Geddes."""
 
@@ -280,4 +295,7 @@ class SlurmGateway(Gateway):
     state_directory: AbsolutePath
     """Directory of the gateway's database."""
     user_groups: Annotated[tuple[Name, ...], Field(min_length=1)]
-    """Groups of the directory; the gateway may submit jobs as their members (sudoers)."""
+    """Groups of the directory; the launcher acts as their members only."""
+    launcher: Launcher
+    node_python: AbsolutePath
+    """Python 3.8 or later on SLURM's nodes; it checks a user's environment before the user's own interpreter starts."""

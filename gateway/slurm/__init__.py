@@ -1,1 +1,1 @@
-"""The gateway on SLURM: the server's modules, and the launcher, which sudo starts as a user."""
+"""The gateway on SLURM: the server's modules, and the launcher, which becomes a user."""

@@ -19,8 +19,8 @@ MOST_BACKOFF_SECONDS = 30
 CHECK_SECONDS = 5
 """Period of the checks of timeouts (upstream: 20)."""
 
-SCRATCH = "/tmp/dask-{uid}"  # noqa: S108 - made by the user's job for the user alone
-"""HOME of scheduler and workers, which have no /home: a directory on their node."""
+SCRATCH = "dask-{uid}"
+"""First part of the name of HOME of scheduler and workers, which have no /home: a directory on their node."""
 
 
 def server_config(site: Site) -> Config:
@@ -74,7 +74,7 @@ def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
 
 
 def plan_of(site: Site, request: ClusterRequest) -> Plan:
-    """Return the plan of the launcher's preflight on the submission host and of the cluster's jobs."""
+    """Return the plan of the preflight in the cluster's jobs."""
     # The jobs of a cluster get the path in the cluster's folder.
     return plan.plan_of(site, Backend.SLURM, request, VARIABLES)._replace(
         scratch=SCRATCH.format(uid=request.account.uid)

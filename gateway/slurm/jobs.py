@@ -8,9 +8,10 @@ from typing import Self
 from dask_gateway_server.backends.db_base import Cluster
 
 from gateway.service.termination import StartFailure, Termination
+from gateway.slurm.commands import JOB_NAME
 
-NAME = "dask-gateway"
-"""Name of all jobs of the gateway; one call of squeue lists them by it."""
+NAME = JOB_NAME
+"""One call of squeue lists all jobs of the gateway by it."""
 FORMAT = "%i|%T|%u|%U|%G|%k|%r"
 END_FORMAT = "State,ExitCode"
 MOST_TASKS = 1000

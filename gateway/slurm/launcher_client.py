@@ -1,23 +1,61 @@
-"""The server's side of the launcher (:mod:`gateway.slurm.launcher`), which sudo starts as a user."""
+"""The server's side of the launcher (:mod:`gateway.slurm.launcher`), which systemd starts for each connection."""
 
 import asyncio
+import functools
 import json
-import sys
 from collections.abc import Mapping
 from typing import Any
 
+from gateway import settings
 from gateway.errors import Refusal
-from gateway.slurm import launcher
 from gateway.slurm.jobs import Owner
+from gateway.slurm.launcher.connections import MOST_ANSWER_BYTES
+from gateway.slurm.launcher.slurm import JOB_ID
 
-LAUNCHER = (sys.executable, "-I", "-m", launcher.__name__)
-"""The exact command that sudo allows (ansible/roles/gateway)."""
-ACT_SECONDS = 120
-"""Timeout of one call of the launcher; longer than the timeouts inside the launcher."""
+GRACE_SECONDS = 10
+"""How much longer the server waits than systemd lets a call run: a call that the server gives up has ended."""
 
 
 class LauncherError(Exception):
-    """The launcher failed, or sudo did not start it."""
+    """The launcher failed, or systemd did not start it."""
+
+
+class LauncherClient:
+    """Calls the launcher: at most so many calls at once, each for at most so many seconds."""
+
+    def __init__(self, socket: str, most_calls: int, seconds: float) -> None:
+        self._socket, self._seconds = socket, seconds
+        self._free = asyncio.Semaphore(most_calls)
+
+    async def act(self, owner: Owner, action: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Do what :func:`act` does."""
+        account = {"username": owner.username, "uid": owner.uid, "gid": owner.gid}
+        request = {"action": action, "cluster": owner.cluster, **account, **arguments}
+        async with self._free:
+            try:
+                answer = await asyncio.wait_for(self._answer(json.dumps(request).encode()), self._seconds)
+            except TimeoutError:
+                # Most likely the call waits for a file system.
+                raise LauncherError(f"{action!r} took longer than {self._seconds:g} s") from None
+            except (OSError, ValueError) as error:
+                raise LauncherError(f"the launcher did not answer to {action!r}: {error}") from error
+        return read_answer(action, answer)
+
+    async def _answer(self, request: bytes) -> bytes:
+        """Return the line that answers a request. Raises ``OSError``, or ``ValueError`` for a line beyond the bound."""
+        reader, writer = await asyncio.open_unix_connection(self._socket, limit=MOST_ANSWER_BYTES)
+        try:
+            writer.write(request)
+            writer.write_eof()
+            return await reader.readline()
+        finally:
+            writer.close()
+
+
+@functools.cache
+def _client() -> LauncherClient:
+    launcher = settings.current_site().slurm.launcher
+    return LauncherClient(launcher.socket, launcher.most_calls, launcher.seconds + GRACE_SECONDS)
 
 
 async def act(owner: Owner, action: str, **arguments: Any) -> dict[str, Any]:
@@ -25,37 +63,29 @@ async def act(owner: Owner, action: str, **arguments: Any) -> dict[str, Any]:
 
     Raises :class:`gateway.errors.Refusal` for a fault that the user can repair, :class:`LauncherError` for all others.
     """
-    request = {"action": action, "cluster": owner.cluster, "uid": owner.uid, "gid": owner.gid}
-    process = await asyncio.create_subprocess_exec(
-        *("sudo", "-nHu", owner.username, *LAUNCHER),
-        env={},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        output, errors = await asyncio.wait_for(
-            process.communicate(json.dumps({**request, **arguments}).encode()), ACT_SECONDS
-        )
-    except TimeoutError:
-        # The gateway can't kill the process of another user. Most likely the process waits for a file system.
-        raise LauncherError(f"{action!r} took longer than {ACT_SECONDS} s") from None
-    return read_answer(action, output, errors)
+    return await _client().act(owner, action, arguments)
 
 
-def read_answer(action: str, output: bytes, errors: bytes) -> dict[str, Any]:
+def read_answer(action: str, line: bytes) -> dict[str, Any]:
     """Read the launcher's answer to an action.
 
-    Raises :class:`gateway.errors.Refusal` or :class:`LauncherError` when the launcher did not do the action.
+    Raises :class:`gateway.errors.Refusal` or :class:`LauncherError` when the launcher did not do the action. The user
+    could change the answer of a process with the user's account, so it is read as foreign data.
     """
     try:
-        answer: Mapping[str, Any] = json.loads(output)
-    except ValueError:
-        # sudo refused the command, or the launcher did not start.
-        said = errors.decode(errors="replace").strip()[-500:]
-        raise LauncherError(f"the launcher did not answer to {action!r}: {said}") from None
-    if "refusal" in answer:
-        raise Refusal(answer["refusal"])
-    if not answer["ok"]:
-        raise LauncherError(f"{action!r} failed: {answer['error']}")
-    return dict(answer)
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
+        # systemd ended the call, or refused the connection because too many calls run.
+        raise LauncherError(f"the launcher did not answer to {action!r}") from None
+    match answer:
+        case {"ok": True, "job": str(job)} if JOB_ID.fullmatch(job):
+            return {"job": job}
+        case {"ok": True, "skipped": list(jobs)} if all(isinstance(job, str) and JOB_ID.fullmatch(job) for job in jobs):
+            return {"skipped": jobs}
+        case {"ok": True} if action != "submit" and answer.keys() == {"ok"}:
+            return {}
+        case {"ok": False, "refusal": str(refusal)}:
+            raise Refusal(refusal)
+        case {"ok": False, "error": str(error)}:
+            raise LauncherError(f"{action!r} failed: {error}")
+    raise LauncherError(f"the launcher's answer to {action!r} has another form: {line[:200]!r}")

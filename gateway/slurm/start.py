@@ -1,10 +1,11 @@
-"""Start of a cluster on SLURM: its record, its folder, the checks of its environment, its scheduler's job."""
+"""Start of a cluster on SLURM: its record, its folder, its scheduler's job, which checks the environment first."""
 
 import asyncio
 from base64 import b64encode
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
+from aiohttp import web
 from dask_gateway_server.backends.db_base import Cluster, JobStatus
 from dask_gateway_server.backends.jobqueue import slurm
 
@@ -13,14 +14,18 @@ from gateway.errors import Refusal
 from gateway.identity.authenticator import FacilityUser
 from gateway.request import environment_variables
 from gateway.request.options import ClusterRequest
-from gateway.service import metrics, scheduler_reports
+from gateway.service import metrics, preflight_refusals, scheduler_reports
 from gateway.service.backend import Created, FacilityBackend, Prepared
 from gateway.service.termination import Cause, StartFailure
 from gateway.slurm import cluster_folder, launcher_client, records, submission
-from gateway.slurm.import_checks import ImportChecks
 from gateway.slurm.jobs import Owner
 from gateway.slurm.launcher_client import LauncherError
 
+PREFLIGHT_SECONDS = 30.0
+"""How long the answer to a new cluster waits for the preflight in the scheduler's job. A job that waits longer in
+SLURM's queue is no failure: the client gets the cluster's name, and reads a later refusal as the cluster's failure."""
+STARTING = {"starting": True}
+"""State of a cluster whose folder and job may exist, although the launcher has not answered."""
 DISCARD_SECONDS = 60
 """How long a refusal waits for the end of the scheduler's job that is already submitted."""
 
@@ -37,7 +42,34 @@ class StartBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore[misc] #
         self.submitting: set[str] = set()
         """Clusters whose jobs are being submitted, so that the ids are not in their records yet."""
         self._cluster_created = asyncio.Event()
-        self._imports = ImportChecks()
+        self._refusals: dict[str, str | None] = {}
+        """Cluster whose request waits for the preflight -> the refusal, once there is one."""
+
+    def setup_requests(self, app: web.Application) -> None:
+        """Do what :meth:`FacilityBackend.setup_requests` does, and accept refusals of the preflight."""
+        super().setup_requests(app)
+        app.on_shutdown.append(self.answer_waiting_clients)
+        preflight_refusals.take(app, self.note_refusal)
+
+    async def answer_waiting_clients(self, _: web.Application) -> None:
+        """Answer clients that wait for a cluster to start, at shutdown: they poll again after the restart."""
+        for cluster in records.present_clusters(self.db):
+            cluster.ready.set()
+
+    async def note_refusal(self, name: str, text: str) -> None:
+        """Note that the preflight has refused a cluster, and end the cluster; do nothing once it has started."""
+        cluster = self.db.get_cluster(name)
+        if cluster is None or cluster.status >= JobStatus.RUNNING or cluster.target > JobStatus.RUNNING:
+            return
+        if name in self._refusals:
+            # The request that waits ends the cluster.
+            self._refusals[name] = text
+            cluster.ready.set()
+            return
+        self.log.info("Cluster %s of %s is refused: %s", name, cluster.username, text)
+        self.reasons[name], self.causes[name] = text, StartFailure.PREFLIGHT
+        self.db.update_cluster(cluster, target=JobStatus.FAILED)
+        self.queue.put(cluster)
 
     def reason_of(self, name: str) -> str | None:
         """Return why a cluster did not start, if the gateway knows it."""
@@ -56,54 +88,57 @@ class StartBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore[misc] #
         """Create the record and the cluster's folder, and submit the scheduler's job."""
         cluster = self.db.create_cluster(user.name, prepared.options, prepared.config.to_dict())
         self._cluster_created.set()
-        state = await self._prepare_folder(cluster, prepared.request)
+        self._refusals[cluster.name] = None
+        try:
+            await self._prepare_folder(cluster, prepared.request)
+        except BaseException:
+            self._refusals.pop(cluster.name, None)
+            raise
         self.log.info("Created cluster %s for user %s", cluster.name, user.name)
         self.queue.put(cluster)
-        return Created(str(cluster.name), (cluster, state))
+        return Created(str(cluster.name), cluster)
 
-    async def _verify_cluster(self, created: Created, request: ClusterRequest) -> None:
-        """Import Dask as the user, while the scheduler's job starts.
-
-        This check takes longest, so the gateway makes it once for each state of an environment; the job repeats it.
-        """
-        cluster, state = created.handle
-        await self._imports.passed(_environment(request, state), lambda: self._check_imports(cluster))
+    async def _verify_cluster(self, created: Created, request: ClusterRequest) -> None:  # noqa: ARG002 - as the base
+        """Wait until the preflight in the scheduler's job has passed or refused, but no longer than its bound."""
+        cluster: Cluster = created.handle
+        try:
+            await asyncio.wait_for(cluster.ready, PREFLIGHT_SECONDS)
+        except TimeoutError:
+            pass
+        finally:
+            refusal = self._refusals.pop(cluster.name)
+        if refusal is not None:
+            raise Refusal(refusal)
 
     async def _abandon_cluster(self, created: Created, error: BaseException) -> BaseException:
         """End the cluster's job, and delete its folder, logs and record."""
-        cluster, _ = created.handle
-        self.causes[cluster.name] = failure_of_error(error)
-        await self._discard(cluster)
+        cluster: Cluster = created.handle
+        await self._discard(cluster, failure_of_error(error))
         return self._explained(cluster, error)
 
-    async def _prepare_folder(self, cluster: Cluster, request: ClusterRequest) -> Sequence[int]:
-        """Have the launcher check the environment, make the cluster's folder and submit the scheduler's job.
+    async def _prepare_folder(self, cluster: Cluster, request: ClusterRequest) -> None:
+        """Have the launcher make the cluster's folder and submit the scheduler's job.
 
-        Returns the state of the environment. Raises :class:`gateway.errors.Refusal`; then no record is left.
+        Raises :class:`gateway.errors.Refusal`; then nothing is left, or the gateway goes on removing it.
         """
         self.submitting.add(cluster.name)
+        self.db.update_cluster(cluster, state=STARTING)
         try:
             answer = await launcher_client.act(
-                Owner.of(cluster),
-                "start",
-                plan=cluster.config.plan,
-                files=self._files(cluster, request),
-                job=self._scheduler_job(cluster),
+                Owner.of(cluster), "start", files=self._files(cluster, request), job=self._scheduler_job(cluster)
             )
             if "job" in answer:
                 self.log.info("Scheduler of cluster %s submitted as job %s", cluster.name, answer["job"])
                 self.db.update_cluster(cluster, state={"job_id": answer["job"]})
-        except BaseException as error:
-            metrics.count(self.kind, failure_of_error(error))
+        except Refusal:
+            metrics.count(self.kind, StartFailure.PREFLIGHT)
             records.forget(self.db, cluster)
+            raise
+        except BaseException as error:
+            await self._discard(cluster, failure_of_error(error))
             raise self._explained(cluster, error) from error
         finally:
             self.submitting.discard(cluster.name)
-        state: Sequence[int] = answer["state"]
-        return state
-
-    async def _check_imports(self, cluster: Cluster) -> None:
-        await launcher_client.act(Owner.of(cluster), "imports", plan=cluster.config.plan)
 
     def _explained(self, cluster: Cluster, error: BaseException) -> BaseException:
         """Return the error as the user may see it; log the launcher's errors."""
@@ -115,8 +150,10 @@ class StartBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore[misc] #
             " Try again; if it stays so, tell the administrators."
         )
 
-    async def _discard(self, cluster: Cluster) -> None:
+    async def _discard(self, cluster: Cluster, cause: StartFailure) -> None:
         """End a refused cluster, whose scheduler's job may run already, and delete its folder, logs and record."""
+        if cluster.target <= JobStatus.RUNNING:
+            self.causes[cluster.name] = cause
         self.db.update_cluster(cluster, target=JobStatus.FAILED)
         self.queue.put(cluster)
         try:
@@ -198,13 +235,8 @@ def _staging(cluster: Cluster) -> str:
     return cluster_folder.staging_directory(cluster.config.staging_directory, cluster.username)
 
 
-def _environment(request: ClusterRequest, state: Sequence[int]) -> tuple[object, ...]:
-    """Return the key of an import check: all that decides whether Dask can be imported."""
-    return request.username, request.environment.prefix, tuple(state), frozenset(request.variables.items())
-
-
 def failure_of_error(error: BaseException) -> StartFailure:
-    """Return the cause to count for an error of the launcher's actions ``start`` and ``imports``."""
+    """Return the cause to count for an error of a start."""
     if isinstance(error, Refusal):
         return StartFailure.PREFLIGHT
     return StartFailure.LAUNCHER if isinstance(error, Exception) else StartFailure.OTHER

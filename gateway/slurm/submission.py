@@ -23,7 +23,7 @@ def scheduler_job(slurm: SlurmGateway, cluster: Cluster, folder: str, command: S
     """
     return {
         "log": cluster_folder.SCHEDULER_LOG.format(cluster.name),
-        "script": script(slurm.scheduler_jobs, preflight_command(cluster, folder, command)),
+        "script": script(slurm.scheduler_jobs, preflight_command(slurm, cluster, folder, command)),
         "options": _options_of(slurm, slurm.scheduler_jobs, cluster, "scheduler"),
     }
 
@@ -37,16 +37,17 @@ def worker_jobs(
     """
     return {
         "log": cluster_folder.WORKER_LOG,
-        "script": script(slurm.worker_jobs, preflight_command(cluster, folder, command), names),
+        "script": script(slurm.worker_jobs, preflight_command(slurm, cluster, folder, command), names),
         "options": _options_of(slurm, slurm.worker_jobs, cluster, "worker") | array(len(names)),
     }
 
 
-def preflight_command(cluster: Cluster, folder: str, command: Sequence[str]) -> list[str]:
-    """Return the command that runs the preflight in the user's interpreter, which then becomes ``command``."""
+def preflight_command(slurm: SlurmGateway, cluster: Cluster, folder: str, command: Sequence[str]) -> list[str]:
+    """Return the command that runs the preflight, which becomes ``command`` in the user's interpreter."""
     plan = preflight.decoded(cluster.config.plan)._replace(variables=f"{folder}/{cluster_folder.VARIABLES}")
-    # Isolated and without site-packages: no file of the user changes what runs before the user's variables are set.
-    return [plan.python, "-IS", f"{folder}/{cluster_folder.PROGRAM}", "start", plan.encoded(), *command]
+    # The node's interpreter runs also where the user's does not start. Isolated and without site-packages: no file of
+    # the user changes what runs before the user's variables are set.
+    return [slurm.node_python, "-IS", f"{folder}/{cluster_folder.PROGRAM}", "start", plan.encoded(), *command]
 
 
 def _options_of(slurm: SlurmGateway, placement: JobPlacement, cluster: Cluster, role: str) -> dict[str, str]:

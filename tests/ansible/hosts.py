@@ -41,11 +41,18 @@ def run_as(host: Host, user: str, command: Sequence[str], standard_input: str = 
         return host.run(f"printf %%s %s | {program}", standard_input)
 
 
-def launcher() -> list[str]:
-    """Return the launcher's command, as the sudo rule names it."""
-    return [f"{site().slurm.install_directory}/bin/python", "-I", "-m", "gateway.slurm.launcher"]
+CALL = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as connection:
+    connection.connect(sys.argv[1])
+    connection.sendall(sys.stdin.buffer.read())
+    connection.shutdown(socket.SHUT_WR)
+    print(connection.makefile().read())
+"""
+"""Source of a client of the launcher: its argument is the socket, its standard input the request."""
 
 
-def run_launcher(host: Host, *, command: Sequence[str], account: str, standard_input: str = "") -> CommandResult:
-    """Run a command with sudo as an account, from the gateway's own account."""
-    return run_as(host, site().slurm.system_user, ["sudo", "-nHu", account, *command], standard_input)
+def call_launcher(host: Host, account: str, request: str) -> CommandResult:
+    """Send a request to the launcher from an account; the answer is in the result's output."""
+    python = f"{site().slurm.install_directory}/bin/python"
+    return run_as(host, account, [python, "-I", "-c", CALL, site().slurm.launcher.socket], request)

@@ -1,87 +1,94 @@
-"""The sudo rule: the gateway may run the launcher as its users, and nothing else."""
+"""The launcher's socket: the gateway's account alone opens it, and gets a closed list of actions as members only."""
 
 import json
-import shlex
-from collections.abc import Callable
+from typing import Any
 
 import pytest
+from testinfra.host import Host
 
-from tests.ansible.hosts import launcher, run_as, run_launcher, site
+from tests.ansible.hosts import call_launcher, run_as, site
 
 pytestmark = pytest.mark.e2e
 
+CLUSTER = "0" * 32
+ALICE = {"username": "alice", "uid": 20001, "gid": 20000}
+SOCKET_UNIT = "dask-gateway-launcher.socket"
 
-def test_gateway_may_run_the_launcher_as_a_member(host) -> None:
-    answer = run_launcher(host, command=launcher(), account="alice")
-    # The launcher itself answers an empty request.
-    assert answer.rc == 0
-    assert json.loads(answer.stdout)["ok"] is False
+
+def answer(host: Host, request: object, account: str = "") -> dict[str, Any]:
+    ended = call_launcher(host, account or site().slurm.system_user, json.dumps(request))
+    assert ended.rc == 0, ended.stderr
+    return dict(json.loads(ended.stdout))
+
+
+@pytest.mark.finding("R2")
+@pytest.mark.parametrize("account", ["alice", "bob", "nobody"])
+def test_other_accounts_can_not_open_the_socket(host: Host, account: str) -> None:
+    ended = call_launcher(host, account, "{}")
+    assert ended.rc != 0
+    assert "PermissionError" in ended.stderr
+
+
+@pytest.mark.finding("R2")
+def test_even_root_is_no_server(host: Host) -> None:
+    assert "the account with uid 0 may not call the launcher" in answer(host, {}, "root")["error"]
 
 
 @pytest.mark.weakness(9)
-@pytest.mark.parametrize(
-    ("account", "change"),
-    [
-        ("alice", lambda _: ["/usr/bin/id"]),
-        ("alice", lambda command: [*command, "argument"]),
-        ("alice", lambda command: [command[0], "-c", "print()"]),
-        ("alice", lambda command: [*command[:3], "gateway.site", "schema"]),
-        ("alice", lambda command: [command[0], *command[2:]]),
-        ("root", lambda command: command),
-        ("paf0001", lambda command: command),
-    ],
-    ids=[
-        "another command",
-        "an argument",
-        "any code",
-        "another module",
-        "the user's own modules",
-        "as root",
-        "as somebody outside of the groups",
-    ],
-)
-def test_gateway_may_nothing_else(host, account: str, change: Callable[[list[str]], list[str]]) -> None:
-    answer = run_launcher(host, command=change(launcher()), account=account)
-    assert answer.rc == 1
-    assert "password is required" in answer.stderr
-
-
-def test_others_may_not_run_the_launcher_as_somebody_else(host) -> None:
-    answer = run_as(host, "bob", ["sudo", "-nHu", "alice", *launcher()])
-    assert answer.rc == 1
-    assert "password is required" in answer.stderr
+@pytest.mark.parametrize("action", ["check", "imports", "shell", "", None, ["start"]])
+def test_the_gateway_gets_no_other_action(host: Host, action: object) -> None:
+    assert answer(host, {"action": action, "cluster": CLUSTER, **ALICE})["ok"] is False
 
 
 @pytest.mark.weakness(3, 11)
-@pytest.mark.parametrize(("uid", "gid"), [(0, 0), (20002, 20000), (20001, 21001)])
-def test_launcher_acts_only_as_who_the_gateway_means(host, uid: int, gid: int) -> None:
-    request = json.dumps({"action": "discard", "cluster": "0" * 32, "uid": uid, "gid": gid})
-    answer = run_launcher(host, command=launcher(), account="alice", standard_input=request)
-    assert "this machine gives the account the uid 20001" in json.loads(answer.stdout)["error"]
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"uid": 0, "gid": 0}, "this machine gives the account the uid 20001"),
+        ({"uid": 20002}, "this machine gives the account the uid 20001"),
+        ({"gid": 21001}, "this machine gives the account the uid 20001"),
+        ({"username": "root", "uid": 0, "gid": 0}, "are a system account's"),
+        ({"username": "paf0001"}, ""),
+        ({"username": "nowhere"}, "knows no account"),
+    ],
+)
+def test_the_launcher_acts_only_as_members(host: Host, changed: dict[str, object], said: str) -> None:
+    found = answer(host, {"action": "discard", "cluster": CLUSTER, **ALICE, **changed})
+    assert found["ok"] is False
+    assert said in found["error"]
 
 
-def test_variables_of_the_gateway_do_not_reach_the_launcher(host) -> None:
-    """A module with a name of the standard library, where PYTHONPATH would find it first."""
-    directory = host.check_output("mktemp --directory")
-    host.check_output("chmod 755 %s", directory)
-    host.check_output("echo %s > %s", "raise SystemExit('not the standard library')", f"{directory}/json.py")
-    gateway = site().slurm.system_user
-    command = ["env", f"PYTHONPATH={directory}", *launcher()]
-    as_alice = ["env", f"PYTHONPATH={directory}", "sudo", "-nHu", "alice", *launcher()]
-    try:
-        for arguments in (command, as_alice):
-            answer = run_as(host, gateway, arguments, "{}")
-            assert "actions are" in json.loads(answer.stdout)["error"]
-        without_isolation = [word for word in command if word != "-I"]
-        assert "not the standard library" in run_as(host, gateway, without_isolation).stderr
-    finally:
-        host.check_output("rm -r %s", directory)
+@pytest.mark.finding("R2")
+def test_the_gateways_account_has_no_sudo(host: Host) -> None:
+    assert not host.file("/etc/sudoers.d/dask-gateway").exists
+    ended = run_as(host, site().slurm.system_user, ["sudo", "-n", "-u", "alice", "id"])
+    assert ended.rc != 0
+    # Not even if it had a rule: its unit gains no rights.
+    assert host.service("dask-gateway.service").systemd_properties["NoNewPrivileges"] == "yes"
 
 
-def test_sudo_lists_exactly_the_launcher(host) -> None:
-    rule = host.file("/etc/sudoers.d/dask-gateway")
-    assert (rule.user, rule.group, rule.mode) == ("root", "root", 0o440)
-    listed = host.check_output("sudo -l -U %s", site().slurm.system_user)
-    commands = [line.strip() for line in listed.splitlines() if "NOPASSWD" in line]
-    members = ", ".join(f"%{group}" for group in site().slurm.user_groups)
-    assert commands == [f"({members}, !root) NOPASSWD: {shlex.join(launcher())}"]
+def test_the_socket_is_the_gateways_alone(host: Host) -> None:
+    path = host.file(site().slurm.launcher.socket)
+    assert (path.user, path.mode) == (site().slurm.system_user, 0o600)
+    socket = host.service(SOCKET_UNIT)
+    assert socket.is_running
+    assert socket.is_enabled
+
+
+@pytest.mark.finding("B10")
+def test_a_call_is_bounded(host: Host) -> None:
+    launcher = site().slurm.launcher
+    shown = host.check_output("systemctl show dask-gateway-launcher@0.service")
+    properties = dict(line.partition("=")[::2] for line in shown.splitlines())
+    assert properties["MemoryMax"] == str(launcher.memory_mib * 2**20)
+    assert properties["TasksMax"] == str(launcher.processes)
+    assert properties["KillMode"] == "control-group"
+    assert properties["RuntimeMaxUSec"] in {f"{launcher.seconds}s", f"{launcher.seconds // 60}min"}
+    assert set(properties["CapabilityBoundingSet"].split()) == {"cap_setgid", "cap_setuid"}
+    assert properties["NoNewPrivileges"] == "yes"
+
+
+@pytest.mark.finding("B10")
+def test_no_unit_of_a_call_stays(host: Host) -> None:
+    answer(host, {})
+    assert host.check_output("systemctl list-units --all --no-legend --state=failed 'dask-gateway-launcher@*'") == ""

@@ -16,6 +16,7 @@ import sys
 
 def main(arguments, prog_name):
     assert arguments == sys.argv[2:]
+    home = os.environ.get("HOME", "/")
     with open(os.environ["RECORD"], "w") as record:
         json.dump(
             {
@@ -24,6 +25,7 @@ def main(arguments, prog_name):
                 "environ": {name.hex(): value.hex() for name, value in os.environb.items()},
                 "path": sys.path,
                 "collects": gc.isenabled(),
+                "home_mode": os.path.exists(home) and os.stat(home).st_mode & 0o777,
             },
             record,
         )

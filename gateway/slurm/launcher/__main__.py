@@ -1,25 +1,29 @@
-"""Entry point of the launcher: answer the request on standard input."""
+"""Entry point of the launcher: answer the request on the connection that is standard input."""
 
-import json
+import contextlib
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 from gateway.as_user import preflight
-from gateway.slurm.launcher import requests
+from gateway.slurm.launcher import accounts, connections, requests
 from gateway.slurm.launcher.actions import ACTIONS
 
 
-def answer(configuration: Path, text: str) -> dict[str, Any]:
-    """Do what a request asks for and return the answer; raise no error.
+def answer(connection: socket.socket, configuration: Path) -> dict[str, Any]:
+    """Become the user of the connection's request, do what it asks for, and return the answer; raise no error.
 
-    ``configuration`` is the file with the limits, ``text`` the request.
+    ``configuration`` is the file with the limits.
     """
     try:
         limits = requests.read_limits(configuration)
-        request = requests.read_request(text, ACTIONS)
-        user = requests.checked_user(limits, request)
+        accounts.check_peer(limits, connections.peer(connection))
+        request = requests.read_request(connections.received(connection), ACTIONS)
+        account = accounts.checked(limits, request)
+        accounts.become(account)
+        user = requests.User.of(limits, account.name)
         return {"ok": True, **ACTIONS[request["action"]](limits, user, request)}
     except preflight.RefusedError as refusal:
         return {"ok": False, "refusal": str(refusal)}
@@ -28,9 +32,13 @@ def answer(configuration: Path, text: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer the request on standard input."""
+    """Answer the request on standard input, which is a connected socket."""
     os.umask(0o077)
-    json.dump(answer(requests.CONFIGURATION, sys.stdin.read()), sys.stdout)
+    with socket.socket(fileno=os.dup(sys.stdin.fileno())) as connection:
+        line = connections.line(answer(connection, requests.CONFIGURATION))
+        # The server may have given the call up.
+        with contextlib.suppress(OSError):
+            connection.sendall(line)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,15 +38,23 @@ def make(user: User, cluster: str, files: Mapping[str, bytes]) -> None:
 def make_staging(user: User) -> None:
     """Make the user's staging directory unless it exists.
 
-    Raises :class:`gateway.as_user.preflight.RefusedError` when the user may not make it.
+    Raises :class:`gateway.as_user.preflight.RefusedError` when the user may not make it, and for a link or a directory
+    of another account in its place.
     """
     try:
         user.staging.mkdir(mode=0o700, exist_ok=True)
+        found = user.staging.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == user.uid:
+            user.staging.chmod(0o700)
+            return
     except OSError as error:
         raise preflight.RefusedError(
             f"The gateway needs {user.staging} for your clusters, and can't make it: {error.strerror}."
             " Ask the administrators for a directory of yours there."
         ) from error
+    raise preflight.RefusedError(
+        f"The gateway needs {user.staging} for your clusters, and it is not a directory of yours: move it away."
+    )
 
 
 def discard(user: User, cluster: str) -> None:

@@ -1,12 +1,11 @@
-"""Limits of the launcher, the account that runs it, and the checks of a request."""
+"""Limits of the launcher, the user for whom it acts, and the checks of a request."""
 
 import json
 import os
-import pwd
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from gateway.slurm import cluster_folder
 
@@ -26,16 +25,26 @@ class Limits(NamedTuple):
     staging_directory: str
     """Template with ``{username}``."""
     log_days: int
+    server_account: str
+    """The one account that may call the launcher."""
+    user_groups: list[str]
+    """The launcher acts as members of these groups only."""
     sbatch: str
     scancel: str
+    squeue: str
 
 
 class User(NamedTuple):
-    """The account that runs the launcher."""
+    """The user for whom the launcher acts."""
 
-    name: str
+    uid: int
     staging: Path
     """Directory with the folders of all clusters of this user."""
+
+    @classmethod
+    def of(cls, limits: Limits, name: str) -> Self:
+        """Return the user with this name, whose account this process has."""
+        return cls(os.getuid(), Path(cluster_folder.staging_directory(limits.staging_directory, name)))
 
     @property
     def logs(self) -> Path:
@@ -56,7 +65,7 @@ def read_limits(configuration: Path) -> Limits:
     return Limits(**json.loads(configuration.read_text()))
 
 
-def read_request(text: str, actions: Collection[str]) -> dict[str, Any]:
+def read_request(text: bytes, actions: Collection[str]) -> dict[str, Any]:
     """Read a request for one of the actions on one cluster. Raises :class:`RequestError` or what parsing raises."""
     request: dict[str, Any] = json.loads(text)
     if request.get("action") not in actions:
@@ -64,20 +73,3 @@ def read_request(text: str, actions: Collection[str]) -> dict[str, Any]:
     if not CLUSTER_NAME.fullmatch(request.get("cluster", "")):
         raise RequestError("the request does not name a cluster by 32 hexadecimal digits")
     return request
-
-
-def checked_user(limits: Limits, request: Mapping[str, Any]) -> User:
-    """Return the account that runs the launcher.
-
-    Raises :class:`RequestError` for a system account, and for an account whose uid or gid differs from the request's.
-    """
-    uid, gid = os.getuid(), os.getgid()
-    if uid < max(limits.minimum_uid, 1) or gid < max(limits.minimum_gid, 1):
-        raise RequestError(f"uid {uid} and gid {gid} are a system account's")
-    if (uid, gid) != (request.get("uid"), request.get("gid")):
-        raise RequestError(
-            f"this machine gives the account the uid {uid} and the gid {gid}, the directory gives it"
-            f" {request.get('uid')} and {request.get('gid')}"
-        )
-    name = pwd.getpwuid(uid).pw_name
-    return User(name, Path(cluster_folder.staging_directory(limits.staging_directory, name)))

@@ -1,4 +1,4 @@
-"""The commands of SLURM that the launcher runs: sbatch and scancel."""
+"""The commands of SLURM that the launcher runs as a user: sbatch, squeue and scancel."""
 
 import re
 import subprocess
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from gateway.slurm.commands import SLURM_ENVIRONMENT, SLURM_SECONDS
+from gateway.slurm.commands import JOB_NAME, SLURM_ENVIRONMENT, SLURM_SECONDS
 from gateway.slurm.launcher.requests import RequestError
 
 JOB_ID = re.compile(r"[0-9]{1,12}")
@@ -29,7 +29,7 @@ JOB_OPTIONS = frozenset(
 )
 """Options of sbatch that a request may give. The launcher alone decides where the job runs and writes."""
 ENDED = re.compile(r"Invalid job id|already completing or completed", re.IGNORECASE)
-"""What scancel writes about jobs that have ended."""
+"""What scancel and squeue write about jobs that have ended."""
 
 
 def submit(sbatch: str, script: str, options: Mapping[str, str], folder: Path, log: Path) -> str:
@@ -53,6 +53,33 @@ def submit(sbatch: str, script: str, options: Mapping[str, str], folder: Path, l
     return job
 
 
+def jobs_of(squeue: str, uid: int, folder: Path) -> list[str]:
+    """Return the ids of a user's jobs and arrays that belong to the cluster with this folder.
+
+    Raises :class:`RequestError` when SLURM does not answer.
+    """
+    numbers = dict.fromkeys(_listed(squeue, [f"--user={uid}", "--format=%F"]))
+    return [number for number in numbers if JOB_ID.fullmatch(number) and belongs(squeue, number, uid, folder)]
+
+
+def belongs(squeue: str, number: str, uid: int, folder: Path) -> bool:
+    """Return whether a job or an array is a user's, has our name and has this folder as working directory.
+
+    One call asks for one job: a working directory may contain any character, and alone it can't look like another
+    job's. A job that has ended belongs to no cluster. Raises :class:`RequestError` when SLURM does not answer.
+    """
+    places = _listed(squeue, [f"--jobs={number}", f"--user={uid}", "--format=%Z"])
+    return set(places) == {str(folder)}
+
+
+def _listed(squeue: str, options: Sequence[str]) -> list[str]:
+    """Return the lines that squeue prints about jobs of our name."""
+    ended = _run([squeue, "--noheader", f"--name={JOB_NAME}", *options])
+    if ended.returncode != 0 and not ENDED.search(ended.stderr):
+        _fail(squeue, ended)
+    return [line.strip() for line in ended.stdout.splitlines() if line.strip()]
+
+
 def cancel(scancel: str, jobs: Sequence[str]) -> None:
     """Cancel jobs, of which some may have ended. Raises :class:`RequestError` when SLURM does not cancel them."""
     ended = _run([scancel, *jobs])
@@ -74,6 +101,7 @@ def _run(command: Sequence[str], standard_input: str = "") -> subprocess.Complet
         cwd="/",
         capture_output=True,
         text=True,
+        errors="replace",
         timeout=SLURM_SECONDS,
         check=False,
     )

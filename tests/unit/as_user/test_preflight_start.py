@@ -1,6 +1,7 @@
 """A start of the preflight: it becomes a scheduler or a worker, with the user's variables, arguments and home."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -42,34 +43,45 @@ def test_the_users_variables_come_on_top_of_the_machines(start):
 
 
 @pytest.mark.weakness(33)
-def test_home_is_a_directory_for_the_user_alone(start, place):
-    scratch = place / "scratch"
+def test_home_is_a_new_directory_for_the_user_alone_while_the_job_lasts(start, place):
+    seen = []
     for _ in range(2):
-        started = start("worker", variables={}, scratch=str(scratch))
-        assert variable(started, "HOME") == variable(started, "DASK_TEMPORARY_DIRECTORY") == str(scratch)
-    assert scratch.stat().st_mode & 0o777 == 0o700
-    started = start("worker", variables={"DASK_TEMPORARY_DIRECTORY": "/x"}, scratch=str(scratch))
+        started = start("worker", variables={"TMPDIR": "/nowhere"}, machine=machine_with(place), scratch="dask-1")
+        assert variable(started, "HOME") == variable(started, "DASK_TEMPORARY_DIRECTORY")
+        assert started["home_mode"] == 0o700
+        seen.append(variable(started, "HOME"))
+    assert len({place / "tmp", *(Path(home).parent for home in seen)}) == 1
+    assert len(set(seen)) == 2
+    assert all(Path(home).name.startswith("dask-1-") for home in seen)
+    assert list((place / "tmp").iterdir()) == []
+
+
+def test_a_users_own_place_for_temporary_files_is_taken(start, place):
+    chosen = {"DASK_TEMPORARY_DIRECTORY": "/x"}
+    started = start("worker", variables=chosen, machine=machine_with(place), scratch="dask-1")
     assert variable(started, "DASK_TEMPORARY_DIRECTORY") == "/x"
 
 
-@pytest.mark.parametrize("kind", ["link", "file", "somebody else's"])
-def test_a_home_of_somebody_else_is_not_taken(start, shared_path, kind):
-    scratch = shared_path / "scratch"
-    if kind == "link":
-        scratch.symlink_to(shared_path)
-    elif kind == "file":
-        scratch.touch()
-    else:
-        scratch.mkdir()
-        if os.getuid() != 0:
-            pytest.skip("only root gives directories away")
-        os.chown(scratch, 12345, 12345)
-    ended = start("worker", scratch=str(scratch))
+def test_a_home_that_can_not_be_made_is_refused(start, place):
+    ended = start("worker", machine=machine_with(place), scratch="absent/dask-1")
     assert ended.returncode == REFUSED
-    assert b"does not belong to you" in ended.stderr
+    assert b"can't be made on" in ended.stderr
+    assert b"No such file or directory" in ended.stderr
 
 
-def test_a_scheduler_whose_reason_is_read_makes_all_checks(start, place):
+def test_a_refused_start_leaves_no_home(start, place):
+    ended = start("worker", machine=machine_with(place), scratch="dask-1", markers=[str(place / "absent")])
+    assert ended.returncode == REFUSED
+    assert list((place / "tmp").iterdir()) == []
+
+
+def machine_with(place):
+    """Variables of a job whose TMPDIR is a directory."""
+    (place / "tmp").mkdir(exist_ok=True)
+    return {**SYSTEM, "TMPDIR": str(place / "tmp")}
+
+
+def test_a_scheduler_makes_all_checks(start, place):
     report = place / "report"
     absent = str(place / "absent")
     ended = start("scheduler", report=str(report), path=absent, prefix=absent, visible=[str(place)])

@@ -9,7 +9,7 @@ from dask_gateway_server.models import User
 
 from gateway.identity.accounts import classify
 from gateway.identity.authenticator import FacilityUser
-from gateway.slurm import launcher_client
+from gateway.slurm import launcher_client, start
 from gateway.slurm.backend import FacilitySlurmBackend
 from gateway.slurm.configuration import server_config
 from tests.unit.slurm.world import ALICE, Queue
@@ -35,7 +35,7 @@ def launcher(monkeypatch):
     async def nothing(action):
         pass
 
-    stand_in = SimpleNamespace(asked=[], answers={"start": {"state": [], "job": "7"}}, meanwhile=nothing)
+    stand_in = SimpleNamespace(asked=[], answers={"start": {"job": "7"}}, meanwhile=nothing)
 
     async def act(owner, action, **arguments):
         await stand_in.meanwhile(action)
@@ -46,6 +46,8 @@ def launcher(monkeypatch):
         return found
 
     monkeypatch.setattr(launcher_client, "act", act)
+    # Tests that wait for the preflight set it by themselves.
+    monkeypatch.setattr(start, "PREFLIGHT_SECONDS", 0)
     return stand_in
 
 

@@ -4,57 +4,111 @@ import asyncio
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.errors import Refusal
-from gateway.slurm import launcher_client
 from gateway.slurm.jobs import Owner
-from gateway.slurm.launcher_client import LauncherError, read_answer
-from tests.unit.slurm.world import cluster_in
+from gateway.slurm.launcher_client import LauncherClient, LauncherError, read_answer
+
+ALICE = Owner("c" * 32, "alice", 20001, 20000)
+
+
+class Launcher:
+    """A socket at which each call is answered by ``answer``, after ``may_answer`` is set."""
+
+    def __init__(self, place):
+        self.path = str(place / "launcher.sock")
+        self.answer, self.asked, self.running, self.most = b'{"ok": true, "job": "7"}\n', [], 0, 0
+        self.may_answer, self.two_asked = asyncio.Event(), asyncio.Event()
+        self.may_answer.set()
+
+    async def serve(self, reader, writer):
+        self.running += 1
+        self.most = max(self.most, self.running)
+        self.asked.append(json.loads(await reader.read()))
+        if len(self.asked) == 2:
+            self.two_asked.set()
+        await self.may_answer.wait()
+        self.running -= 1
+        writer.write(self.answer)
+        writer.close()
 
 
 @pytest.fixture
-def sudo(monkeypatch):
-    """The processes that the server starts; each prints ``answer``."""
-    started = []
-
-    class Process:
-        answer = b'{"ok": true, "job": "7"}'
-
-        async def communicate(self, text):
-            started[-1]["input"] = json.loads(text)
-            return self.answer, b"sudo: no"
-
-    async def create(*command, **arguments):
-        started.append({"command": command, **arguments})
-        return Process()
-
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", create)
-    return started
+async def launcher(tmp_path):
+    made = Launcher(tmp_path)
+    async with await asyncio.start_unix_server(made.serve, made.path):
+        yield made
+        made.may_answer.set()
 
 
 @pytest.mark.weakness(9, 10)
-async def test_users_act_by_sudo_without_a_shell_and_without_variables(running, sudo, testbed_site):
-    cluster = cluster_in(running, testbed_site)
-    await launcher_client.act(Owner.of(cluster), "cancel", jobs=["7"], remove=False)
-    (process,) = sudo
-    assert process["command"] == ("sudo", "-nHu", "alice", *launcher_client.LAUNCHER)
-    assert launcher_client.LAUNCHER[1:] == ("-I", "-m", "gateway.slurm.launcher")
-    assert process["env"] == {}
-    assert process["input"] == {
-        "action": "cancel",
-        "cluster": cluster.name,
-        "uid": 20001,
-        "gid": 20000,
-        "jobs": ["7"],
-        "remove": False,
-    }
+async def test_a_request_names_the_account_and_the_cluster(launcher):
+    client = LauncherClient(launcher.path, 2, 10)
+    assert await client.act(ALICE, "cancel", {"jobs": ["7"], "remove": False}) == {"job": "7"}
+    account = {"username": "alice", "uid": 20001, "gid": 20000}
+    assert launcher.asked == [{"action": "cancel", "cluster": "c" * 32, **account, "jobs": ["7"], "remove": False}]
+
+
+@pytest.mark.finding("B10")
+async def test_no_more_calls_than_the_bound_run_at_once(launcher):
+    client = LauncherClient(launcher.path, 2, 10)
+    launcher.may_answer.clear()
+    calls = [asyncio.ensure_future(client.act(ALICE, "discard", {})) for _ in range(5)]
+    await launcher.two_asked.wait()
+    launcher.may_answer.set()
+    await asyncio.gather(*calls)
+    assert (len(launcher.asked), launcher.most) == (5, 2)
+
+
+@pytest.mark.finding("B10")
+async def test_a_call_that_hangs_is_given_up_and_frees_its_place(launcher):
+    client = LauncherClient(launcher.path, 1, 0.1)
+    launcher.may_answer.clear()
+    for _ in range(2):
+        with pytest.raises(LauncherError, match=r"'start' took longer than 0\.1 s"):
+            await client.act(ALICE, "start", {})
+
+
+@pytest.mark.parametrize("answer", [b"", b"{", b'{"ok": true', b"x" * 200_000, b"\xff\n"])
+async def test_what_is_no_bounded_line_of_json_is_an_error(launcher, answer):
+    launcher.answer = answer
+    with pytest.raises(LauncherError, match="did not answer to 'submit'"):
+        await LauncherClient(launcher.path, 1, 10).act(ALICE, "submit", {})
+
+
+async def test_a_socket_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(LauncherError, match="did not answer to 'submit'"):
+        await LauncherClient(str(tmp_path / "absent"), 1, 10).act(ALICE, "submit", {})
 
 
 def test_answers_of_the_launcher():
-    assert read_answer("submit", b'{"ok": true, "job": "7"}', b"") == {"ok": True, "job": "7"}
-    with pytest.raises(Refusal, match="no pixi"):
-        read_answer("start", b'{"ok": false, "refusal": "no pixi.toml"}', b"")
+    assert read_answer("submit", b'{"ok": true, "job": "7"}') == {"job": "7"}
+    assert read_answer("cancel", b'{"ok": true, "skipped": ["8"]}') == {"skipped": ["8"]}
+    assert read_answer("discard", b'{"ok": true}') == {}
+    with pytest.raises(LauncherError, match="another form"):
+        read_answer("submit", b'{"ok": true}')
+    with pytest.raises(Refusal, match="not a directory of yours"):
+        read_answer("start", b'{"ok": false, "refusal": "not a directory of yours"}')
     with pytest.raises(LauncherError, match="'submit' failed: sbatch ended"):
-        read_answer("submit", b'{"ok": false, "error": "sbatch ended"}', b"")
-    with pytest.raises(LauncherError, match="did not answer to 'submit': sudo: a password"):
-        read_answer("submit", b"", b"sudo: a password is required")
+        read_answer("submit", b'{"ok": false, "error": "sbatch ended"}')
+
+
+KEYS = ["ok", "job", "refusal", "error", "skipped"]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(VALUES.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=50))
+def test_a_hostile_answer_is_an_error_or_a_jobs_number(line):
+    try:
+        found = read_answer("submit", line)
+    except (Refusal, LauncherError):
+        return
+    assert len(found) == 1
+    numbers = found["skipped"] if "skipped" in found else [found["job"]]
+    assert all(number.isascii() and number.isdigit() for number in numbers)

@@ -9,9 +9,10 @@ from dask_gateway_server.backends.db_base import JobStatus
 
 from gateway.as_user import preflight
 from gateway.errors import Refusal
-from gateway.slurm import records
+from gateway.service.termination import StartFailure
+from gateway.slurm import records, start
 from gateway.slurm.launcher_client import LauncherError
-from tests.unit.slurm.world import CANARY, OPTIONS, STAGING, cluster_in
+from tests.unit.slurm.world import CANARY, OPTIONS, STAGING, Proxy, cluster_in
 
 
 async def test_secrets_and_values_are_in_files_of_the_clusters_folder(running, launcher, alice):
@@ -29,9 +30,9 @@ async def test_secrets_and_values_are_in_files_of_the_clusters_folder(running, l
     assert variables["DASK_DISTRIBUTED__COMM__TLS__WORKER__KEY"] == f"{folder}/dask.pem"
 
 
-async def test_a_good_request_is_prepared_queued_and_seen_to_import(running, launcher, alice):
+async def test_a_good_request_is_prepared_and_queued(running, launcher, alice):
     name = await running.start_cluster(alice, OPTIONS)
-    assert [asked["action"] for asked in launcher.asked] == ["start", "imports"]
+    assert [asked["action"] for asked in launcher.asked] == ["start"]
     assert [cluster.name for cluster in running.queue.clusters] == [name]
     cluster = running.db.get_cluster(name)
     assert (cluster.config.uid, cluster.config.gid) == (20001, 20000)
@@ -47,7 +48,7 @@ async def test_the_schedulers_job_is_remembered_at_once_and_not_submitted_again(
 
 
 async def test_a_job_that_slurm_did_not_take_at_once_is_submitted_again(running, launcher, alice):
-    launcher.answers["start"] = {"state": []}
+    launcher.answers["start"] = {}
     cluster = running.db.get_cluster(await running.start_cluster(alice, OPTIONS))
     assert [state async for state in running.do_start_cluster(cluster)] == [{"job_id": "7"}]
     started, submitted = (next(a for a in launcher.asked if a["action"] == action) for action in ("start", "submit"))
@@ -63,32 +64,102 @@ async def test_a_job_is_no_orphan_while_its_cluster_starts(running, launcher, al
 
     launcher.meanwhile = watch
     await running.start_cluster(alice, OPTIONS)
-    assert seen == [("start", True), ("imports", False)]
+    assert seen == [("start", True)]
+    assert running.submitting == set()
 
 
-async def test_an_environment_is_imported_once_for_each_of_its_states(running, launcher, alice):
-    launcher.answers["start"] = {"state": [1]}
-    await asyncio.gather(*(running.start_cluster(alice, OPTIONS) for _ in range(3)))
-    await running.start_cluster(alice, {**OPTIONS, "env": {"PYTHONPATH": "/depot/cms/users/alice/lib"}})
-    launcher.answers["start"] = {"state": [2]}
-    await running.start_cluster(alice, OPTIONS)
-    asked = [asked["action"] for asked in launcher.asked]
-    assert (asked.count("start"), asked.count("imports")) == (5, 3)
+def recorded(running):
+    with running.db.db.begin() as connection:
+        return connection.execute(records.clusters_table.select()).fetchall()
 
 
-@pytest.mark.parametrize("action", ["start", "imports"])
-@pytest.mark.parametrize("error", [Refusal("no"), LauncherError("broken"), OSError("no sudo")], ids=str)
-async def test_nothing_is_left_of_a_refused_cluster(running, launcher, alice, action, error):
-    launcher.answers[action] = error
+@pytest.mark.finding("B10")
+@pytest.mark.parametrize("error", [Refusal("no"), LauncherError("broken"), OSError("no socket")], ids=str)
+async def test_nothing_is_left_of_a_start_that_failed(running, launcher, alice, error):
+    """After a refusal the launcher has left nothing; after another error a folder or a job may exist."""
+    launcher.answers["start"] = error
     with pytest.raises((Refusal, OSError), match=str(error)):
         await running.start_cluster(alice, OPTIONS)
-    asked = [asked["action"] for asked in launcher.asked]
-    assert asked == (["start"] if action == "start" else ["start", "imports", "discard"])
-    assert running.db.name_to_cluster == running.db.id_to_cluster == {}
-    assert not running.db.username_to_clusters["alice"]
+    refused = isinstance(error, Refusal)
+    assert [asked["action"] for asked in launcher.asked] == (["start"] if refused else ["start", "discard"])
+    assert running.db.name_to_cluster == running.db.id_to_cluster == running.db.username_to_clusters["alice"] == {}
     assert all(cluster.target == JobStatus.FAILED for cluster in running.queue.clusters)
-    with running.db.db.begin() as connection:
-        assert connection.execute(records.clusters_table.select()).fetchall() == []
+    assert recorded(running) == []
+
+
+@pytest.mark.finding("B10")
+async def test_a_start_that_was_given_up_is_ended_when_the_launcher_works_again(running, launcher, alice):
+    launcher.answers |= {"start": LauncherError("hangs"), "discard": LauncherError("hangs")}
+    with pytest.raises(Refusal):
+        await running.start_cluster(alice, OPTIONS)
+    (cluster,) = running.queue.clusters
+    running.proxy = Proxy()
+    await running._cluster_to_stopped(cluster)
+    assert launcher.asked[-1] == {"action": "cancel", "cluster": cluster.name, "jobs": [], "remove": True}
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    monkeypatch.setattr(start, "PREFLIGHT_SECONDS", 30)
+
+
+@pytest.mark.finding("R2")
+@pytest.mark.parametrize("early", [True, False], ids=["before the launcher's answer", "later"])
+async def test_a_refusal_of_the_preflight_is_the_answer_and_leaves_nothing(running, launcher, alice, patient, early):
+    async def refuse(action):
+        if action == "start":
+            (name,) = running.db.name_to_cluster
+            if early:
+                await running.note_refusal(name, "lacks dask")
+            else:
+                later.append(asyncio.get_running_loop().call_later(0.05, noted, name))
+
+    def noted(name):
+        later.append(asyncio.ensure_future(running.note_refusal(name, "lacks dask")))
+
+    later = []
+    launcher.meanwhile = refuse
+    with pytest.raises(Refusal, match="lacks dask"):
+        await running.start_cluster(alice, OPTIONS)
+    assert [asked["action"] for asked in launcher.asked] == ["start", "discard"]
+    assert recorded(running) == []
+    assert running._refusals == {}
+
+
+async def test_a_scheduler_that_reports_ends_the_wait(running, launcher, alice, patient):
+    async def start_at_once(action):
+        (cluster,) = running.db.name_to_cluster.values()
+        cluster.ready.set()
+
+    launcher.meanwhile = start_at_once
+    assert await running.start_cluster(alice, OPTIONS) in running.db.name_to_cluster
+
+
+async def test_a_server_that_ends_answers_who_waits(running, launcher, alice, patient):
+    waiting = asyncio.ensure_future(running.start_cluster(alice, OPTIONS))
+    queued = asyncio.Event()
+    running.queue.put = lambda cluster: queued.set()
+    await queued.wait()
+    await running.answer_waiting_clients(None)
+    assert await waiting in running.db.name_to_cluster
+
+
+async def test_a_refusal_after_the_answer_is_why_the_cluster_failed(running, launcher, alice):
+    cluster = running.db.get_cluster(await running.start_cluster(alice, OPTIONS))
+    await running.note_refusal(cluster.name, "lacks dask")
+    assert (cluster.target, running.reason_of(cluster.name)) == (JobStatus.FAILED, "lacks dask")
+    assert running.causes[cluster.name] is StartFailure.PREFLIGHT
+
+
+@pytest.mark.parametrize(
+    "changed", [{"status": JobStatus.RUNNING}, {"target": JobStatus.STOPPED}, {"target": JobStatus.FAILED}]
+)
+async def test_a_refusal_of_a_cluster_that_does_not_start_changes_nothing(running, testbed_site, changed):
+    cluster = cluster_in(running, testbed_site, **changed)
+    before = cluster.target
+    await running.note_refusal(cluster.name, "lacks dask")
+    await running.note_refusal("f" * 32, "lacks dask")
+    assert (cluster.target, running.reason_of(cluster.name), running.queue.clusters) == (before, None, [])
 
 
 async def test_who_starts_a_cluster_is_told_that_slurm_did_not_take_it(running, launcher, testbed_site):

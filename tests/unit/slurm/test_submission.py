@@ -14,7 +14,7 @@ from gateway.as_user import preflight
 from gateway.request.environments import Environment
 from gateway.site import GIB
 from gateway.slurm.configuration import cluster_config, plan_of
-from tests.unit.slurm.world import ALICE, CANARY, PYTHON, STAGING, cluster_in
+from tests.unit.slurm.world import ALICE, CANARY, STAGING, cluster_in
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_worker_gets_what_was_asked_for(submission):
     job = submission(ALICE, worker=True)
     assert {"cpus-per-task": "2", "mem": "4096M"}.items() <= job.options.items()
     words = words_of(job.script)
-    assert words[:4] == ["exec", PYTHON, "-IS", f"{job.folder}/preflight.py"]
+    assert words[:4] == ["exec", "/usr/bin/python3", "-IS", f"{job.folder}/preflight.py"]
     assert (words[4], words[6]) == ("start", "worker")
     assert words[words.index("--nthreads") + 1] == "2"
     assert words[words.index("--memory-limit") + 1] == str(4 * GIB)
@@ -119,7 +119,7 @@ def test_scheduler_gets_what_the_site_says(submission):
     job = submission(ALICE, worker=False)
     assert {"cpus-per-task": "1", "mem": "2048M"}.items() <= job.options.items()
     words = words_of(job.script)
-    assert (words[1], words[6]) == (PYTHON, "scheduler")
+    assert (words[1], words[6]) == ("/usr/bin/python3", "scheduler")
 
 
 @pytest.mark.weakness(31)
@@ -128,7 +128,6 @@ def test_a_path_means_nothing_to_the_shell_of_the_job(submission, worker):
     prefix = "/depot/cms/users/alice/$(id) 'x'; echo"
     job = submission(dataclasses.replace(ALICE, environment=Environment("conda_env", prefix)), worker=worker)
     words = words_of(job.script)
-    assert words[1] == f"{prefix}/bin/python"
     assert preflight.decoded(words[5]).prefix == prefix
 
 
@@ -147,4 +146,4 @@ def test_jobs_hold_neither_secrets_nor_values(submission, testbed_site, worker):
 def test_jobs_have_a_home_of_their_own(submission):
     for worker in (True, False):
         plan = preflight.decoded(words_of(submission(ALICE, worker=worker).script)[5])
-        assert plan.scratch == "/tmp/dask-20001"
+        assert plan.scratch == "dask-20001"

@@ -1,11 +1,11 @@
-"""A submission host on which the launcher runs as a user."""
+"""A submission host on which the launcher acts as a user, in the account of the tests."""
 
 import pytest
 
-from tests.unit.slurm.launcher.world import GID, UID, SubmissionHost, become
+from tests.unit.slurm.launcher.world import GID, UID, SubmissionHost, know
 
 
 @pytest.fixture
 def setting(tmp_path, monkeypatch):
-    become(monkeypatch, UID, GID)
+    know(monkeypatch, UID, GID)
     return SubmissionHost(tmp_path.resolve())

@@ -1,15 +1,17 @@
 """A submission host on disk: limits, commands of SLURM that record their calls, a user's directory, an environment."""
 
 import base64
+import grp
 import json
 import os
 import pwd
+import socket
 from types import SimpleNamespace
 
 from gateway.as_user import preflight
 from gateway.request import environment_variables
+from gateway.slurm.launcher import accounts
 from gateway.slurm.launcher.__main__ import answer
-from tests.unit import fake_environments
 from tests.unit.slurm.world import CANARY
 
 CLUSTER = "0123456789abcdef" * 2
@@ -36,18 +38,19 @@ class SubmissionHost:
         self.configuration = path / "launcher.json"
         self.staging = path / "staging" / "alice"
         self.staging.parent.mkdir()
-        self.conda = fake_environments.script(path / "conda", "exit 0")
         limits = {
             "minimum_uid": 1000,
             "minimum_gid": 1000,
             "staging_directory": str(path / "staging" / "{username}"),
             "log_days": 14,
-            "sbatch": str(path / "sbatch"),
-            "scancel": str(path / "scancel"),
+            "server_account": pwd.getpwuid(os.getuid()).pw_name,
+            "user_groups": ["cms"],
+            **{name: str(path / name) for name in ("sbatch", "scancel", "squeue")},
         }
         self.configuration.write_text(json.dumps(limits))
         self.command("sbatch", "echo '4711;hammer'")
         self.command("scancel", "exit 0")
+        self.queue({"4711": self.folder, "4712": self.folder})
 
     @property
     def folder(self):
@@ -65,6 +68,12 @@ class SubmissionHost:
         (self.path / name).write_text(RECORDING.format(record=record, end=end))
         (self.path / name).chmod(0o755)
 
+    def queue(self, places):
+        """Have squeue list these jobs: id -> working directory."""
+        one = " ".join(f"*--jobs={job}\\ *) echo '{place}';;" for job, place in places.items())
+        listed = "; ".join(f"echo {job}" for job in places) or ":"
+        self.command("squeue", f'case "$* " in {one} *--jobs*) ;; *) {listed};; esac')
+
     def called(self, name):
         """The recorded call of a command, or None."""
         record = self.path / f"{name}-was-called"
@@ -79,22 +88,28 @@ class SubmissionHost:
         )
 
     def answer(self, action, **arguments):
-        request = {"action": action, "cluster": CLUSTER, "uid": UID, "gid": GID, **arguments}
-        return answer(self.configuration, json.dumps(request))
+        request = {"action": action, "cluster": CLUSTER, "username": "alice", "uid": UID, "gid": GID, **arguments}
+        return self.answer_to(json.dumps(request).encode())
+
+    def answer_to(self, content):
+        """The launcher's answer to what comes over its connection."""
+        theirs, ours = socket.socketpair()
+        with theirs, ours:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**21)
+            theirs.sendall(content)
+            theirs.shutdown(socket.SHUT_WR)
+            return answer(ours, self.configuration)
 
     def files(self, **more):
         contents = {"variables": environment_variables.encoded({"MINE": CANARY}), "dask.pem": b"key\xff", **more}
         return {name: base64.b64encode(content).decode() for name, content in contents.items()}
-
-    def plan(self):
-        return fake_environments.plan(self.path, self.conda).encoded()
 
     def prepare(self, **changed):
         """Start a cluster whose scheduler's job SLURM does not accept."""
         return self.start(**{"job": NO_JOB, **changed})
 
     def start(self, **changed):
-        return self.answer("start", **{"plan": self.plan(), "files": self.files(), "job": JOB, **changed})
+        return self.answer("start", **{"files": self.files(), "job": JOB, **changed})
 
     def submit(self, **changed):
         return self.answer("submit", **{**JOB, **changed})
@@ -103,8 +118,11 @@ class SubmissionHost:
         return self.answer("cancel", **{"jobs": list(jobs), "remove": remove, **changed})
 
 
-def become(monkeypatch, uid, gid):
-    """Have the launcher see this account as the one that runs it."""
-    monkeypatch.setattr(os, "getuid", lambda: uid)
-    monkeypatch.setattr(os, "getgid", lambda: gid)
-    monkeypatch.setattr(pwd, "getpwuid", lambda number: SimpleNamespace(pw_name="alice"))
+def know(monkeypatch, uid, gid, groups=(GID,)):
+    """Have the machine know alice as this account, and the launcher act in the account of the test."""
+    monkeypatch.setattr(accounts, "become", lambda account: None)
+    alice = SimpleNamespace(pw_name="alice", pw_uid=uid, pw_gid=gid)
+    known = pwd.getpwnam
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: alice if name == "alice" else known(name))
+    monkeypatch.setattr(os, "getgrouplist", lambda name, gid: [gid, *groups])
+    monkeypatch.setattr(grp, "getgrnam", lambda name: SimpleNamespace(gr_gid={"cms": GID}[name]))
