@@ -55,4 +55,4 @@ class UserTotals:
 
     def _total_of(self, cluster: Mapping[str, Any]) -> quota.Resources:
         user_class = cluster["spec"]["config"]["worker_extra_pod_labels"].get(names.USER_CLASS_LABEL)
-        return quota.Resources.of_total(self._gateway.total_of(user_class))
+        return quota.Resources.of_total(self._gateway.total_of(user_class), self._gateway.maximum_workers.per_user)

@@ -6,7 +6,7 @@ from gateway.kubernetes.api import estimate
 from gateway.request.quota import Resources
 from gateway.site import GIB, UserTotal
 
-TOTAL = Resources.of(400, 800 * GIB)
+TOTAL = Resources(400_000, 800 * GIB, 150)
 CONFIG = {"scheduler_cores": 1.0, "scheduler_memory": GIB, "worker_cores": 4.0, "worker_memory": 2 * GIB}
 
 
@@ -30,7 +30,7 @@ def test_running_and_starting_clusters_of_the_user_count():
         {**cluster("c7"), "status": {}},
     ]
     one = Resources.of(1, GIB)
-    assert estimate.held(clusters, "alice") == {"cms.c1": Resources.of(41, 21 * GIB), "cms.c2": one, "cms.c7": one}
+    assert estimate.held(clusters, "alice") == {"cms.c1": Resources(41_000, 21 * GIB, 10), "cms.c2": one, "cms.c7": one}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,8 @@ def test_running_and_starting_clusters_of_the_user_count():
         (10, Resources.of(400, 0), 20, 10),
         (10, Resources.of(400, 0), 5, 5),
         (0, Resources.of(0, 790 * GIB), 100, 4),
+        (10, Resources(workers=135), 20, 15),
+        (10, Resources(workers=150), 20, 10),
     ],
 )
 def test_grants(present, others, wanted, granted):
