@@ -51,7 +51,10 @@ def chosen(
     _check_lengths("pixi_env", pixi_env)
     if not PIXI_ENVIRONMENT_NAME.fullmatch(pixi_env):
         raise Refusal(f"pixi_env={pixi_env!r} is not a name of a Pixi environment: use letters, digits, '-' and '_'.")
-    return Environment("pixi_project", _path("pixi_project", pixi_project, site, backend, user_class), pixi_env)
+    project = _path("pixi_project", pixi_project, site, backend, user_class)
+    environment = Environment("pixi_project", project, pixi_env)
+    _check_lengths("pixi_project with the path of the environment in it", environment.prefix)
+    return environment
 
 
 def _default(pixi_env: str, site: Site, backend: Backend) -> tuple[str, str, str]:

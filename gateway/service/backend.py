@@ -1,6 +1,7 @@
 """Handle requests for clusters alike on both gateways: check them, start clusters, explain failed and trimmed ones."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +98,8 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
 
         Upstream's routes know only the bounds of one cluster, and trim the request to them (dask/dask-gateway#313).
         """
+        if request.method == "POST" and request.path.endswith("/adapt"):
+            _check_adapt(await request.json())
         response = await handler(request)
         field = WORKERS_FIELDS.get(request.path.rpartition("/")[2])
         if field is None or request.method != "POST" or response.status != web.HTTPOk.status_code:
@@ -227,3 +230,11 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         if user.user_class.account is AccountSource.HUB:
             accounts.check_claim(env, user.account, user.user_class.label)
         return user.account
+
+
+def _check_adapt(message: Mapping[str, object]) -> None:
+    """Raise :class:`Refusal` for bounds that are no numbers of workers; upstream compares them unchecked."""
+    for field in ("minimum", "maximum"):
+        bound = message.get(field)
+        if bound is not None and (not isinstance(bound, int) or isinstance(bound, bool) or bound < 0):
+            raise Refusal(f"{field} must be a whole number of workers, 0 or more, got {repr(bound)[:80]}.")

@@ -1,8 +1,9 @@
 """Supervise background loops: log and count their failures, and begin them again with a backoff."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from prometheus_client import Counter
 
@@ -12,6 +13,17 @@ MOST_BACKOFF_SECONDS = 60.0
 LOOP_FAILURES = Counter(
     "dask_gateway_loop_failures", "Failures of background loops, each of which began again.", ("loop",)
 )
+
+
+@contextlib.contextmanager
+def counted(name: str) -> Iterator[None]:
+    """Count an error in one turn of a loop of upstream's, which logs it and goes on."""
+    try:
+        yield
+    except Exception:
+        LOOP_FAILURES.labels(name).inc()
+        raise
+
 
 Sleep = Callable[[float], Awaitable[object]]
 

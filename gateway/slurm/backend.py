@@ -12,7 +12,7 @@ from traitlets import Unicode, default
 
 from gateway.request.options import ClusterRequest
 from gateway.service import metrics, termination
-from gateway.service.supervision import supervised
+from gateway.service.supervision import counted, supervised
 from gateway.service.termination import EndCause, StartFailure, Termination
 from gateway.site import Backend
 from gateway.slurm import jobs, launcher_client, placement, queries, records
@@ -77,6 +77,10 @@ class FacilitySlurmBackend(WorkerBackend):
     async def _check_timeouts(self) -> None:
         """Do what upstream does, and end clusters at their lifetime or at the client-gone timeout."""
         await self.wait_for_cluster()
+        with counted("timeouts"):
+            await self._apply_timeouts()
+
+    async def _apply_timeouts(self) -> None:
         self.reasons = {name: reason for name, reason in self.reasons.items() if name in self.db.name_to_cluster}
         await self._explain_late_schedulers()
         await super()._check_timeouts()
@@ -141,7 +145,8 @@ class FacilitySlurmBackend(WorkerBackend):
     async def do_check_clusters(self, clusters: Sequence[Cluster]) -> list[bool]:
         """Return whether the scheduler of each cluster has a live job; note how the job of any other ended."""
         await self.wait_for_cluster()
-        alive: list[bool] = await super().do_check_clusters(clusters)
+        with counted("scheduler jobs"):
+            alive: list[bool] = await super().do_check_clusters(clusters)
         for cluster, is_alive in zip(clusters, alive, strict=True):
             if not is_alive:
                 how = await self.job_watcher.how_ended(cluster)

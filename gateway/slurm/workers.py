@@ -10,6 +10,7 @@ from dask_gateway_server.utils import timestamp
 
 from gateway.errors import Refusal
 from gateway.request import quota
+from gateway.service.supervision import counted
 from gateway.slurm import grants, jobs, launcher_client, records, submission
 from gateway.slurm.jobs import Owner
 from gateway.slurm.launcher_client import LauncherError
@@ -108,7 +109,8 @@ class WorkerBackend(StartBackend):
         three.
         """
         await self.wait_for_cluster()
-        alive: list[bool] = await super().do_check_workers(workers)
+        with counted("worker jobs"):
+            alive: list[bool] = await super().do_check_workers(workers)
         ended = Counter(worker.cluster for worker, lives in zip(workers, alive, strict=True) if not lives)
         for cluster, count in ended.items():
             cluster.worker_start_failure_count -= count - 1

@@ -127,6 +127,33 @@ def test_refusals(testbed_site, request_, words):
     assert words in refusal(testbed_site, **request_)
 
 
+@pytest.mark.parametrize("option", ["pixi_project", "conda_env"])
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/depot/cms/" + "a/" * 50_000, "a path has at most 4095 bytes, this one has 100011"),
+        ("/depot/cms/" + "a" * 256, "a name in a path has at most 255 bytes, one here has 256"),
+        ("/depot/cms/" + "é" * 128, "a name in a path has at most 255 bytes, one here has 256"),
+        ("x" * 10**6, "a path has at most 4095 bytes, this one has 1000000"),
+    ],
+)
+def test_a_path_is_no_longer_than_linux_allows(testbed_site, option, path, words):
+    text = refusal(testbed_site, **{option: path})
+    assert text.startswith(f"{option} is too long: ")
+    assert words in text
+    assert len(text) < 200
+
+
+def test_the_names_of_an_environment_are_bounded_too(testbed_site):
+    text = refusal(testbed_site, pixi_project=PROJECT, pixi_env="e" * 100_000)
+    assert text.startswith("pixi_env is too long: ")
+    assert len(text) < 200
+    project = ("/depot/cms" + "/a" * 2050)[:4090]
+    assert "path of the environment" in refusal(testbed_site, pixi_project=project)
+    longest = ("/depot/cms" + "/a" * 2050)[:4094].rstrip("/")
+    assert ask(testbed_site, conda_env=longest).environment.path == longest
+
+
 def test_options_are_a_mapping(testbed_site):
     with pytest.raises(Refusal, match="options must be a dict, got 'list'"):
         options.cluster_options(testbed_site, Backend.SLURM).parse_options(["pixi_project"])
