@@ -70,7 +70,10 @@ class FacilitySlurmBackend(WorkerBackend):
         Upstream reads no addresses of a cluster that runs. Raises :class:`gateway.errors.Refusal`.
         """
         cluster = self.db.get_cluster(cluster_name)
-        if cluster is None or cluster.target > JobStatus.RUNNING or cluster.status == JobStatus.RUNNING:
+        if cluster is None or cluster.target > JobStatus.RUNNING:
+            return heartbeat
+        if cluster.status == JobStatus.RUNNING:
+            placement.check_workers(cluster, heartbeat)
             return heartbeat
         return await placement.placed(cluster, heartbeat, self.status_command, self.site.slurm)
 

@@ -1,11 +1,11 @@
-"""Find the addresses of a scheduler: the node of its job, as SLURM knows it, and the ports in its heartbeat."""
+"""Place a heartbeat: its workers are those of the records, its host is the node of the job, only ports are its own."""
 
 import asyncio
 import socket
 from collections.abc import Mapping
 from typing import Any
 
-from dask_gateway_server.backends.db_base import Cluster
+from dask_gateway_server.backends.db_base import Cluster, JobStatus
 
 from gateway.errors import Refusal
 from gateway.service import scheduler_addresses
@@ -29,6 +29,14 @@ async def placed(cluster: Cluster, heartbeat: Mapping[str, Any], squeue: str, sl
     host = await _host_of(cluster, squeue, slurm)
     addresses = {name: scheduler_addresses.url(SCHEMES[name], host, port) for name, port in ports.items()}
     return {**heartbeat, **addresses}
+
+
+def check_workers(cluster: Cluster, heartbeat: Mapping[str, Any]) -> None:
+    """Raise :class:`Refusal` for a heartbeat that leaves a running worker out, which upstream asserts never happens."""
+    named = {*heartbeat["active_workers"], *heartbeat["closing_workers"], *heartbeat["closed_workers"]}
+    for worker in cluster.workers.values():
+        if JobStatus.SUBMITTED < worker.status < JobStatus.STOPPED and worker.name not in named:
+            raise Refusal(f"The heartbeat leaves out the worker {worker.name}, which runs.")
 
 
 async def _host_of(cluster: Cluster, squeue: str, slurm: SlurmGateway) -> str:

@@ -17,7 +17,7 @@ from gateway.slurm.launcher_client import LauncherError
 from gateway.slurm.start import StartBackend
 
 RECORDS_AT_ONCE = 250
-"""Records that one turn of the event loop writes. Bounds how long it blocks: a record takes some 50 us."""
+"""Records that one turn of the event loop writes. Bounds how long it blocks: a record takes less than 100 us."""
 RETRY_SECONDS = 10
 """Wait before the gateway submits workers again that SLURM did not accept."""
 

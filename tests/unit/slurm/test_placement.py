@@ -93,6 +93,19 @@ async def test_a_heartbeat_requests_no_more_workers_than_the_site_allows(running
     assert starting.count == testbed_site.slurm.maximum_workers.per_cluster
 
 
+@pytest.mark.parametrize("field", ["active_workers", "closing_workers", "closed_workers", None])
+async def test_a_heartbeat_names_all_workers_that_run(running, starting, field):
+    running.db.update_cluster(starting, status=JobStatus.RUNNING)
+    worker = running.db.create_worker(starting)
+    running.db.update_worker(worker, status=JobStatus.RUNNING)
+    said = GOOD | ({field: [worker.name]} if field else {})
+    if field is None:
+        with pytest.raises(Refusal, match=f"leaves out the worker {worker.name}"):
+            await running.on_cluster_heartbeat(starting.name, said)
+    else:
+        await running.on_cluster_heartbeat(starting.name, said)
+
+
 async def test_heartbeats_without_distance_are_refused(running, starting):
     running.db.update_cluster(starting, status=JobStatus.RUNNING)
     for _ in range(scheduler_reports.BURST):
