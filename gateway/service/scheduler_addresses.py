@@ -42,12 +42,12 @@ def checked_host(address: str, own_hosts: Collection[str] = ()) -> str:
         host = ipaddress.ip_address(address)
     except ValueError:
         raise Refusal(f"{address[:80]!r} is not an IP address.") from None
-    mapped = getattr(host, "ipv4_mapped", None) or host
-    if mapped.is_loopback or mapped.is_unspecified or mapped.is_multicast or mapped.is_link_local or mapped.is_reserved:
+    # IPv4 addresses in IPv6's form are reserved ones.
+    if host.is_loopback or host.is_unspecified or host.is_multicast or host.is_link_local or host.is_reserved:
         raise Refusal(f"{address[:80]!r} is not the address of a scheduler's machine.")
-    if str(mapped) in own_hosts:
+    if str(host) in own_hosts:
         raise Refusal(f"{address[:80]!r} is the address of the gateway's own machine.")
-    return str(mapped)
+    return str(host)
 
 
 def url(scheme: str, host: str, port: int) -> str:

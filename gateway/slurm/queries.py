@@ -16,9 +16,10 @@ async def listed(squeue: str) -> jobs.Queue:
 
     Upstream lists jobs by id. Then squeue fails when it does not know the only id.
     """
-    return jobs.parsed(
-        await _output(squeue, "--noheader", "--array", "--states=all", f"--name={jobs.NAME}", f"--format={jobs.FORMAT}")
-    )
+    options = ("--array", "--states=all", f"--name={jobs.NAME}", f"--format={jobs.FORMAT}")
+    output = await _output(squeue, "--noheader", *options)
+    # In a thread: a user may have queued thousands of jobs of that name.
+    return await asyncio.to_thread(jobs.parsed, output)
 
 
 async def reason_of(squeue: str, number: str) -> str:

@@ -60,6 +60,7 @@ async def test_jobs_that_no_record_knows_are_cancelled(running, launcher, testbe
 FORGED = [
     "20002|20000|bob|{release}|/depot/cms/users/alice/.dask-gateway/{victim}",
     "20002|20000|bob|{release}|/tmp",
+    "20002|20000|bob|{release}|/depot/cms/users/bob/.dask-gateway/{victim}\n1|FAILED|20001",
     "20002|20000|bob|{release}|/depot/cms/users/bob/.dask-gateway/{victim}/..",
     "20001|20000|alice|{release}|/depot/cms/users/alice/.dask-gateway/{victim}",
     "20002|20000|bob|{release}\n20001|20000|alice|{release}|/depot/cms/users/alice/.dask-gateway/{victim}",
