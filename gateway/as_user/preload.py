@@ -6,21 +6,17 @@ gateways read its constants, and have no tornado.
 """
 
 import asyncio
-import json
 import logging
 import os
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any, Awaitable, Callable
-from urllib.parse import urlsplit
 
 REPORT_SECONDS = "DASK_GATEWAY_CLIENT_REPORT_SECONDS"
 """Environment variable: the interval of reports while a client is connected."""
 REPORT_START = "DASK_GATEWAY_REPORT_START"
 """Environment variable, set where the gateway expects a report of the start; elsewhere a heartbeat reports it."""
-ADDRESS = "address"
-"""Key in the report of a start: the IP address at which the scheduler listens."""
 POLL_SECONDS = 1.0
 """Interval of checks whether a client is connected; the last report is late by no more than this."""
 RETRY_SECONDS = 0.5
@@ -59,12 +55,12 @@ def is_notebook(client: str) -> bool:
     return client != "fire-and-forget" and "-worker-" not in client
 
 
-async def report(url: str, token: str, content: "dict[str, str] | None" = None) -> None:
+async def report(url: str, token: str) -> None:
     """Send one scheduler report to that URL of the gateway."""
     from tornado.httpclient import AsyncHTTPClient, HTTPRequest  # noqa: PLC0415 - the gateways don't have it
 
     headers = {"Authorization": f"token {token}", "Content-type": "application/json"}
-    await AsyncHTTPClient().fetch(HTTPRequest(url, method="POST", headers=headers, body=json.dumps(content or {})))
+    await AsyncHTTPClient().fetch(HTTPRequest(url, method="POST", headers=headers, body="{}"))
 
 
 async def report_start(send: Callable[[], Awaitable[None]], sleep: Sleep = asyncio.sleep) -> None:
@@ -129,8 +125,7 @@ def dask_setup(scheduler: Any) -> None:
         )
     ]
     if os.environ.get(REPORT_START):
-        start = {ADDRESS: urlsplit(scheduler.address).hostname}
-        reports.append(report_start(partial(report, f"{cluster}/start", token, start)))
+        reports.append(report_start(partial(report, f"{cluster}/start", token)))
     else:
         reports.append(hasten_heartbeat(scheduler))
     # Keep a reference, because the event loop holds tasks by weak references only.

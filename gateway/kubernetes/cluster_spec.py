@@ -7,6 +7,7 @@ types here and the options by the API server's own rules, and verifies the accou
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -121,7 +122,8 @@ def request_of(cluster: Mapping[str, Any], account: Account, site: Site) -> Clus
 def worker_resources(cluster: Mapping[str, Any]) -> Resources:
     """Return the resources of one worker of a DaskCluster that passes :func:`check`."""
     given = cluster["spec"]["options"]
-    return Resources.of(given["worker_cores"], round(given["worker_memory"] * GIB))
+    worker = Resources.of(given["worker_cores"], round(given["worker_memory"] * GIB))
+    return replace(worker, workers=1)
 
 
 def scheduler_resources(gateway: KubernetesGateway) -> Resources:

@@ -20,8 +20,6 @@ LAST_CLIENT = "lastClient"
 """Key in the spec: when the scheduler last reported that a client is connected."""
 STARTED = "started"
 """Key in the spec: when the scheduler reported that it listens."""
-ADDRESS = "address"
-"""Key in the spec: the IP address of the scheduler pod, if the start report came from that address."""
 
 
 def key_of(item: Mapping[str, Any]) -> str:

@@ -9,11 +9,11 @@ from gateway.request import storage
 from gateway.site import Backend, Site
 
 DEFAULT_PIXI_ENVIRONMENT = "default"
-PATH_MAX, NAME_MAX = 4095, 255
-"""The longest path, and the longest name in a path, that Linux opens (limits.h, without the final NUL)."""
 PIXI_ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9_-]+")
 FORBIDDEN_IN_PATHS = re.compile(r"[^A-Za-z0-9._/+@=,~-]")
 """Any character that may have a meaning in a shell, an sbatch directive or the arguments of a pod."""
+PATH_MAX, NAME_MAX = 4096, 255
+"""Linux' bounds (limits.h) in bytes: of a path with its final NUL, and of a name in a path."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +40,19 @@ def chosen(
 
     Raises :class:`Refusal` for options that exclude each other, and for a path that workers don't see.
     """
-    _check_lengths(pixi_project=pixi_project, pixi_env=pixi_env, conda_env=conda_env)
     if conda_env and (pixi_project or pixi_env != DEFAULT_PIXI_ENVIRONMENT):
         raise Refusal("conda_env can't be used together with pixi_project or pixi_env: give one or the other.")
     if not conda_env and not pixi_project:
         pixi_project, pixi_env, conda_env = _default(pixi_env, site, backend)
     if conda_env:
         return Environment("conda_env", _path("conda_env", conda_env, site, backend, user_class))
+    _check_lengths("pixi_env", pixi_env)
     if not PIXI_ENVIRONMENT_NAME.fullmatch(pixi_env):
         raise Refusal(f"pixi_env={pixi_env!r} is not a name of a Pixi environment: use letters, digits, '-' and '_'.")
-    return Environment("pixi_project", _path("pixi_project", pixi_project, site, backend, user_class), pixi_env)
-
-
-def _check_lengths(*, pixi_env: str, **paths: str) -> None:
-    """Check that Linux can open the path of the interpreter. Raises :class:`Refusal`, without the long text."""
-    # Each path that is made of an option is shorter than this.
-    rest = len("/.pixi/envs//bin/python3") + NAME_MAX
-    for option, text, most in (("pixi_env", pixi_env, NAME_MAX), *((*item, PATH_MAX - rest) for item in paths.items())):
-        if len(text.encode(errors="replace")) > most:
-            raise Refusal(f"{option} has {len(text)} characters, and may have {most} bytes: use a shorter one.")
+    project = _path("pixi_project", pixi_project, site, backend, user_class)
+    environment = Environment("pixi_project", project, pixi_env)
+    _check_lengths("pixi_project with the path of the environment in it", environment.prefix)
+    return environment
 
 
 def _default(pixi_env: str, site: Site, backend: Backend) -> tuple[str, str, str]:
@@ -74,7 +68,22 @@ def _default(pixi_env: str, site: Site, backend: Backend) -> tuple[str, str, str
 
 
 def _path(option: str, path: str, site: Site, backend: Backend, user_class: str) -> str:
+    _check_lengths(option, path)
     bad = FORBIDDEN_IN_PATHS.search(path)
     if bad:
         raise Refusal(f"{option}={path!r} contains {bad.group()!r}: use a path without it.")
     return storage.checked_path(option, path, site, backend, user_class)
+
+
+def _check_lengths(option: str, path: str) -> None:
+    """Raise :class:`Refusal` for a path or a name that is longer than Linux allows. The text does not repeat it."""
+    length = len(_octets(path))
+    if length >= PATH_MAX:
+        raise Refusal(f"{option} is too long: a path has at most {PATH_MAX - 1} bytes, this one has {length}.")
+    longest = max(map(len, _octets(path).split(b"/")))
+    if longest > NAME_MAX:
+        raise Refusal(f"{option} is too long: a name in a path has at most {NAME_MAX} bytes, one here has {longest}.")
+
+
+def _octets(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")

@@ -2,18 +2,22 @@
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from gateway.site import GIB, UserTotal
 
+UNBOUNDED = 10**18
+"""Cores in thousandths, or bytes, that a site without a user total allows: more than any site has."""
+
 
 @dataclass(frozen=True, order=True)
 class Resources:
-    """Cores and memory, in whole units: sums of fractional cores would not be exact."""
+    """Cores, memory and a number of workers, in whole units: sums of fractional cores would not be exact."""
 
     millicores: int = 0
     memory_bytes: int = 0
+    workers: int = 0
 
     @classmethod
     def of(cls, cores: float, memory_bytes: int) -> Self:
@@ -23,29 +27,42 @@ class Resources:
     @classmethod
     def of_role(cls, config: Mapping[str, Any], role: str) -> Self:
         """Return the resources of one ``scheduler`` or one ``worker`` (the role) with a cluster's configuration."""
-        return cls.of(config[f"{role}_cores"], config[f"{role}_memory"])
+        return replace(cls.of(config[f"{role}_cores"], config[f"{role}_memory"]), workers=int(role == "worker"))
 
     @classmethod
-    def of_total(cls, total: UserTotal) -> Self:
-        """Return the resources of a site's user total."""
-        return cls.of(total.cores, round(total.memory_gib * GIB))
+    def of_total(cls, total: UserTotal | None, workers: int) -> Self:
+        """Return what a site allows to a user: resources, and a number of workers."""
+        if total is None:
+            return cls(UNBOUNDED, UNBOUNDED, workers)
+        return replace(cls.of(total.cores, round(total.memory_gib * GIB)), workers=workers)
 
     def __add__(self, other: "Resources") -> "Resources":
-        return Resources(self.millicores + other.millicores, self.memory_bytes + other.memory_bytes)
+        return Resources(
+            self.millicores + other.millicores, self.memory_bytes + other.memory_bytes, self.workers + other.workers
+        )
 
     def __sub__(self, other: "Resources") -> "Resources":
-        return Resources(self.millicores - other.millicores, self.memory_bytes - other.memory_bytes)
+        return self + other * -1
 
     def __mul__(self, count: int) -> "Resources":
-        return Resources(self.millicores * count, self.memory_bytes * count)
+        return Resources(self.millicores * count, self.memory_bytes * count, self.workers * count)
 
     def covers(self, other: "Resources") -> bool:
         """Return whether the other resources fit into these."""
-        return other.millicores <= self.millicores and other.memory_bytes <= self.memory_bytes
+        return (
+            other.millicores <= self.millicores
+            and other.memory_bytes <= self.memory_bytes
+            # A scheduler, which is no worker, fits also where a lowered bound leaves a negative number.
+            and other.workers <= max(0, self.workers)
+        )
 
     def share_of(self, total: "Resources") -> float:
-        """Return the larger of the two fractions of a total: of its cores, and of its memory."""
-        return max(self.millicores / total.millicores, self.memory_bytes / total.memory_bytes)
+        """Return the largest of the fractions of a total: of its cores, of its memory, of its workers."""
+        return max(
+            self.millicores / total.millicores,
+            self.memory_bytes / total.memory_bytes,
+            self.workers / max(1, total.workers),
+        )
 
     def __str__(self) -> str:
         cores = self.millicores / 1000
@@ -63,6 +80,7 @@ def fitting(room: Resources, one: Resources, wanted: int) -> int:
         wanted,
         max(0, room.millicores) // one.millicores if one.millicores else wanted,
         max(0, room.memory_bytes) // one.memory_bytes if one.memory_bytes else wanted,
+        max(0, room.workers) // one.workers if one.workers else wanted,
     )
 
 
@@ -104,7 +122,8 @@ def holdings(held: Mapping[str, Resources], total: Resources) -> str:
     summed = sum_of(held.values())
     clusters = sorted(held.items(), key=lambda item: item[1], reverse=True)
     where = ", ".join(f"{name} ({resources})" for name, resources in clusters)
-    return f"You hold {summed} of {total}" + (f": {where}." if where else ".")
+    bound = "" if total.millicores >= UNBOUNDED else f" of {total}"
+    return f"You hold {summed}{bound}" + (f": {where}." if where else ".")
 
 
 def refusal(scheduler: Resources, held: Mapping[str, Resources], total: Resources) -> str:
@@ -117,7 +136,14 @@ def refusal(scheduler: Resources, held: Mapping[str, Resources], total: Resource
 
 def trimmed(wanted: int, grant: int, held: Mapping[str, Resources], total: Resources) -> str:
     """Return the message for a user whose cluster gets fewer workers than the user requested."""
+    workers = sum_of(held.values()).workers
+    bound = f" The site allows {total.workers} workers to a user." if workers + wanted > total.workers else ""
     return (
-        f"The cluster gets {grant} of the {wanted} workers that you asked for. {holdings(held, total)}"
+        f"The cluster gets {grant} of the {wanted} workers that you asked for. {holdings(held, total)}{bound}"
         " The others start by themselves as soon as you free room for them."
     )
+
+
+def bounded(wanted: int, maximum: int) -> str:
+    """Return the message for a user who requests more workers than the site allows to a cluster."""
+    return f"The site allows {maximum} workers to a cluster: the cluster requests {maximum} instead of {wanted}."

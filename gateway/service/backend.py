@@ -1,9 +1,11 @@
 """Handle requests for clusters alike on both gateways: check them, start clusters, explain failed and trimmed ones."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 from aiohttp import web
 from dask_gateway_server.backends.base import Backend as UpstreamBackend
 from dask_gateway_server.backends.base import ClusterConfig
@@ -18,7 +20,7 @@ from gateway.identity.authenticator import FacilityUser
 from gateway.request import options, quota
 from gateway.request.options import ClusterRequest
 from gateway.request.quota import Resources
-from gateway.service import metrics, middleware, scheduler_reports
+from gateway.service import heartbeats, metrics, middleware, scheduler_reports, scheduler_session
 from gateway.service.termination import StartFailure
 from gateway.site import AccountSource, Backend, Site
 
@@ -74,6 +76,12 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         """Add routes and middlewares, then set upstream up."""
         self.setup_requests(app)
         await super().setup(app)
+        await self.guard_session()
+
+    async def guard_session(self) -> None:
+        """Replace upstream's session, by which the gateway calls schedulers, by one that users' code can't mislead."""
+        await self.session.close()
+        self.session: aiohttp.ClientSession = scheduler_session.opened()
 
     def setup_requests(self, app: web.Application) -> None:
         """Add the route for scheduler reports, and the middlewares that measure and explain requests.
@@ -82,6 +90,7 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         """
         app.middlewares.extend([*middleware.all_of(source.proxies_of(self.site, self.kind)), self._warn_if_trimmed])
         scheduler_reports.take_clients(app, self.note_client)
+        self._heartbeats = scheduler_reports.Pace()
 
     @web.middleware
     async def _warn_if_trimmed(self, request: web.Request, handler: middleware.Handler) -> web.StreamResponse:
@@ -89,25 +98,30 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
 
         Upstream's routes know only the bounds of one cluster, and trim the request to them (dask/dask-gateway#313).
         """
+        if request.method == "POST" and request.path.endswith("/adapt"):
+            _check_adapt(await request.json())
         response = await handler(request)
         field = WORKERS_FIELDS.get(request.path.rpartition("/")[2])
         if field is None or request.method != "POST" or response.status != web.HTTPOk.status_code:
             return response
         count = (await request.json()).get(field)
         name = request.match_info.get("cluster_name", "")
-        advice = self.advice_of_scaling(name, count) if isinstance(count, int) else None
+        advice = self._advice(name, count) if isinstance(count, int) else None
         return response if advice is None else web.json_response({"ok": False, "msg": advice})
 
+    def _advice(self, name: str, wanted: int) -> str | None:
+        """Return the warning for a user who requests this number of workers of a cluster."""
+        maximum = self.site.gateway(self.kind).maximum_workers.per_cluster
+        bounded = quota.bounded(wanted, maximum) if wanted > maximum else None
+        return " ".join(filter(None, (bounded, self.advice_of_scaling(name, min(wanted, maximum))))) or None
+
     @abstractmethod
-    def _held_of_total(self, username: str) -> tuple[dict[str, Resources], Resources] | None:
-        """Return what each of the user's clusters holds, and the user total; None where the site sets no total."""
+    def _held_of_total(self, username: str) -> tuple[dict[str, Resources], Resources]:
+        """Return what each of the user's clusters holds, and what the site allows to the user."""
 
     def _check_room(self, user: FacilityUser, prepared: Prepared) -> None:
         """Check that the user total has room for the scheduler. Raises :class:`Refusal`, and counts it, otherwise."""
-        found = self._held_of_total(user.name)
-        if found is None:
-            return
-        held, total = found
+        held, total = self._held_of_total(user.name)
         scheduler = Resources.of_role(prepared.config.to_dict(), "scheduler")
         if not (total - quota.sum_of(held.values())).covers(scheduler):
             metrics.count(self.kind, StartFailure.TOTAL)
@@ -116,6 +130,24 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
     @abstractmethod
     def advice_of_scaling(self, cluster_name: str, wanted: int) -> str | None:
         """Return the warning for a user who requests this number of workers; None when the gateway starts them all."""
+
+    async def on_cluster_heartbeat(self, cluster_name: str, msg: object) -> None:
+        """Check a heartbeat, and bound its number of workers, before upstream reads it.
+
+        Raises :class:`Refusal` for a malformed heartbeat, ``HTTPTooManyRequests`` for one too many.
+        """
+        self._heartbeats.check(cluster_name)
+        heartbeat = heartbeats.checked(msg)
+        maximum = self.site.gateway(self.kind).maximum_workers.per_cluster
+        heartbeat["count"] = min(heartbeat["count"], maximum)
+        await super().on_cluster_heartbeat(cluster_name, await self.placed_heartbeat(cluster_name, heartbeat))
+
+    async def placed_heartbeat(self, _cluster_name: str, heartbeat: dict[str, Any]) -> dict[str, Any]:
+        """Return the heartbeat with addresses that the gateway may connect to.
+
+        A back end overrides this method if upstream reads them there. Raises :class:`Refusal`.
+        """
+        return heartbeat
 
     @abstractmethod
     async def note_client(self, name: str) -> None:
@@ -180,7 +212,12 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         return Prepared(
             request=request,
             options=options.kept(given),
-            config=self.cluster_config_class(parent=self, **self.cluster_config(request)),
+            config=self.cluster_config_class(
+                parent=self,
+                # Upstream trims requests for more workers to this number, in heartbeats too.
+                cluster_max_workers=self.site.gateway(self.kind).maximum_workers.per_cluster,
+                **self.cluster_config(request),
+            ),
         )
 
     @staticmethod
@@ -192,3 +229,11 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         if user.user_class.account is not AccountSource.DIRECTORY:
             accounts.check_claim(env, user.account, user.user_class.label)
         return user.account
+
+
+def _check_adapt(message: Mapping[str, object]) -> None:
+    """Raise :class:`Refusal` for bounds that are no numbers of workers; upstream compares them unchecked."""
+    for field in ("minimum", "maximum"):
+        bound = message.get(field)
+        if bound is not None and (not isinstance(bound, int) or isinstance(bound, bool) or bound < 0):
+            raise Refusal(f"{field} must be a whole number of workers, 0 or more, got {repr(bound)[:80]}.")

@@ -120,7 +120,9 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     if authorization is not None and " " not in authorization:
         return _refused(401, "The Authorization header has no credentials: send a JupyterHub token.")
     try:
-        if request.can_read_body and not isinstance(await request.json(), dict):
+        # All POST requests have a body: upstream reads it, and answers 500 where it is empty.
+        has_body = request.can_read_body or request.method == "POST"
+        if has_body and not isinstance(await request.json(), dict):
             return _refused(422, "The request must be a JSON object.")
     except NOT_JSON:
         return _refused(422, "The request is not JSON: send a JSON object.")

@@ -66,6 +66,23 @@ class UserTotal(Model):
     memory_gib: Gib
 
 
+WorkerCount = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class MaximumWorkers(Model):
+    """Bounds on the number of workers, which hold also where cores and memory have no bound."""
+
+    per_cluster: WorkerCount
+    per_user: WorkerCount
+    """Bound over all clusters of one user."""
+
+    @model_validator(mode="after")
+    def _is_reachable(self) -> Self:
+        if self.per_cluster > self.per_user:
+            raise ValueError(f"per_cluster is {self.per_cluster}, more than per_user, which is {self.per_user}")
+        return self
+
+
 class DefaultEnvironment(Model):
     """The environment of clusters whose options name none."""
 
@@ -101,6 +118,7 @@ class Gateway(Model):
     worker_cores: CoresBounds
     worker_memory_gib: GibBounds
     scheduler: SchedulerResources
+    maximum_workers: MaximumWorkers
     timeouts: Timeouts
     default_environment: DefaultEnvironment | None = None
     trusted_proxies: tuple[IpNetwork, ...] = ()
@@ -230,6 +248,8 @@ class KubernetesGateway(Gateway):
         return self.user_total_by_class.get(user_class or "", self.user_total)
 
 
+LEAST_SLURM_LIFETIME_SECONDS = 60
+"""SLURM counts time limits in minutes."""
 SlurmWord = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,&|:*()\[\]-]*$")]
 """A word of sbatch: a partition, a reservation, a QOS, or an expression of node features."""
 
@@ -299,3 +319,17 @@ class SlurmGateway(Gateway):
     launcher: Launcher
     node_python: AbsolutePath
     """Python 3.8 or later on SLURM's nodes; it checks a user's environment before the user's own interpreter starts."""
+
+    @model_validator(mode="after")
+    def _lifetime_is_a_time_limit(self) -> Self:
+        if self.timeouts.lifetime_seconds < LEAST_SLURM_LIFETIME_SECONDS:
+            raise ValueError(
+                f"timeouts.lifetime_seconds is {self.timeouts.lifetime_seconds}, and SLURM's shortest time limit is"
+                f" {LEAST_SLURM_LIFETIME_SECONDS} s"
+            )
+        return self
+
+    @property
+    def own_ports(self) -> frozenset[int]:
+        """Return the ports of the gateway's processes on the submission host."""
+        return frozenset({self.api_port, self.metrics_port, self.proxy_port})

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
-from dask_gateway_server.backends.db_base import Cluster, JobStatus
+from dask_gateway_server.backends.db_base import Cluster, JobStatus, Worker
 from dask_gateway_server.traitlets import Type
 from dask_gateway_server.utils import timestamp
 from traitlets import Unicode, default
 
 from gateway.request.options import ClusterRequest
 from gateway.service import metrics, termination
-from gateway.service.termination import EndCause, StartFailure
+from gateway.service.supervision import counted, supervised
+from gateway.service.termination import EndCause, StartFailure, Termination
 from gateway.site import Backend
-from gateway.slurm import jobs, launcher_client, queries, records
+from gateway.slurm import jobs, launcher_client, placement, queries, records
 from gateway.slurm.configuration import cluster_config
 from gateway.slurm.job_watcher import JobWatcher
 from gateway.slurm.jobs import Owner
@@ -53,7 +54,7 @@ class FacilitySlurmBackend(WorkerBackend):
     async def setup(self, app: web.Application) -> None:
         """Start to answer requests, to reconcile clusters and to watch jobs."""
         await super().setup(app)
-        self.task_pool.spawn(self.job_watcher.run())
+        self.task_pool.spawn(supervised("job watcher", self.job_watcher.run, self.log))
 
     def cluster_config(self, request: ClusterRequest) -> dict[str, Any]:
         """Return the traits of the cluster's configuration, see :func:`gateway.slurm.configuration.cluster_config`."""
@@ -63,9 +64,26 @@ class FacilitySlurmBackend(WorkerBackend):
         """Note that a client is connected to a cluster."""
         self._last_client[name] = timestamp()
 
+    async def placed_heartbeat(self, cluster_name: str, heartbeat: dict[str, Any]) -> dict[str, Any]:
+        """Return the heartbeat with the addresses of :func:`gateway.slurm.placement.placed` while the cluster starts.
+
+        Upstream reads no addresses of a cluster that runs. Raises :class:`gateway.errors.Refusal`.
+        """
+        cluster = self.db.get_cluster(cluster_name)
+        if cluster is None or cluster.target > JobStatus.RUNNING:
+            return heartbeat
+        if cluster.status == JobStatus.RUNNING:
+            placement.check_workers(cluster, heartbeat)
+            return heartbeat
+        return await placement.placed(cluster, heartbeat, self.status_command, self.site.slurm)
+
     async def _check_timeouts(self) -> None:
         """Do what upstream does, and end clusters at their lifetime or at the client-gone timeout."""
         await self.wait_for_cluster()
+        with counted("timeouts"):
+            await self._apply_timeouts()
+
+    async def _apply_timeouts(self) -> None:
         self.reasons = {name: reason for name, reason in self.reasons.items() if name in self.db.name_to_cluster}
         await self._explain_late_schedulers()
         await super()._check_timeouts()
@@ -94,26 +112,47 @@ class FacilitySlurmBackend(WorkerBackend):
             for cluster in self.db.active_clusters()
             if cluster.status == JobStatus.SUBMITTED and cluster.start_time < bound
         ]
-        known = await queries.listed(self.status_command) if late else {}
+        if not late:
+            return
+        try:
+            queue = await self.job_watcher.list_jobs()
+        except (queries.CommandError, OSError) as error:
+            # Explaining is optional, the limits are not.
+            self.log.error("Listing SLURM's jobs failed, so late clusters end without a reason: %s", error)
+            return
         for cluster in late:
-            job = known.get(cluster.state.get("job_id", ""))
-            end = jobs.of_delay(job, seconds, self.scheduler_log_of(cluster))
+            end = await self._explain_delay(cluster, queue, seconds)
             self.reasons[cluster.name], self.causes[cluster.name] = end.reason, end.cause
 
-    async def check_jobs(self, job_ids: Sequence[str]) -> dict[str, bool]:
-        """Return which jobs are alive. Raises :class:`gateway.slurm.queries.CommandError` when squeue fails."""
-        if not job_ids:
-            return {}
-        known = await queries.listed(self.status_command)
-        return {number: number in known and known[number].is_alive for number in job_ids}
+    async def _explain_delay(self, cluster: Cluster, queue: jobs.Queue, seconds: int) -> Termination:
+        number = cluster.state.get("job_id", "")
+        job = queue.job_of(Owner.of(cluster), number)
+        is_pending = job is not None and job.state == "PENDING"
+        reason = await queries.reason_of(self.status_command, number) if is_pending else ""
+        return jobs.of_delay(job, reason, seconds, self.scheduler_log_of(cluster))
+
+    async def _do_check(self, items: Sequence[Cluster | Worker]) -> list[bool]:
+        """Return whether each cluster or worker has a live job, which its user owns.
+
+        Upstream's method looks at ids alone. Raises :class:`gateway.slurm.queries.CommandError` when squeue fails.
+        """
+        if not items:
+            return []
+        queue = await self.job_watcher.list_jobs()
+        clusters = [item.cluster if isinstance(item, Worker) else item for item in items]
+        return [
+            queue.has_live(Owner.of(cluster), item.state.get("job_id", ""))
+            for item, cluster in zip(items, clusters, strict=True)
+        ]
 
     async def do_check_clusters(self, clusters: Sequence[Cluster]) -> list[bool]:
         """Return whether the scheduler of each cluster has a live job; note how the job of any other ended."""
         await self.wait_for_cluster()
-        alive: list[bool] = await super().do_check_clusters(clusters)
+        with counted("scheduler jobs"):
+            alive: list[bool] = await super().do_check_clusters(clusters)
         for cluster, is_alive in zip(clusters, alive, strict=True):
             if not is_alive:
-                how = await self.job_watcher.how_ended(cluster.state.get("job_id", ""))
+                how = await self.job_watcher.how_ended(cluster)
                 log = self.scheduler_log_of(cluster)
                 self.reasons[cluster.name] = f"The scheduler's job ended before it was ready{how}; its log is {log}."
                 self.causes[cluster.name] = StartFailure.JOB_ENDED

@@ -1,4 +1,4 @@
-"""What the clusters of a user hold on SLURM, and how many workers the site's user total grants. Pure."""
+"""What the clusters of a user hold on SLURM, and how many workers the site's bounds grant. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,6 @@ from dask_gateway_server.backends.db_base import Cluster, JobStatus
 
 from gateway.request import quota
 from gateway.request.quota import Claim, Resources
-from gateway.site import UserTotal
 
 
 def held(clusters: Sequence[Cluster]) -> dict[str, Resources]:
@@ -26,14 +25,14 @@ def missing(cluster: Cluster) -> int:
     return int(max(0, cluster.count - len(cluster.active_workers())))
 
 
-def grant(bound: UserTotal | None, clusters: Sequence[Cluster], cluster: Cluster) -> int:
+def grant(total: Resources, clusters: Sequence[Cluster], cluster: Cluster) -> int:
     """Return how many of its missing workers a cluster gets now; the grants are fair between the user's clusters.
 
-    ``clusters`` are all clusters of the user. Without a bound, a cluster gets all missing workers.
+    ``clusters`` are all clusters of the user, ``total`` is what the site allows to the user.
     """
-    if bound is None:
-        return missing(cluster)
-    total, amounts = Resources.of_total(bound), held(clusters)
+    if missing(cluster) == 0:
+        return 0
+    amounts = held(clusters)
     claims = [
         Claim(other.name, amounts[other.name], Resources.of_role(other.config, "worker"), missing(other))
         for other in clusters

@@ -4,20 +4,43 @@ import asyncio
 
 from gateway.slurm import jobs
 from gateway.slurm.commands import SLURM_ENVIRONMENT, SLURM_SECONDS
+from gateway.slurm.jobs import Owner
 
 
 class CommandError(Exception):
     """A command of SLURM failed or ran into its timeout."""
 
 
-async def listed(squeue: str) -> dict[str, jobs.Job]:
-    """List all jobs of the gateway that SLURM knows, by one call: id -> job. Raises :class:`CommandError`.
+async def listed(squeue: str) -> jobs.Queue:
+    """List all jobs of the gateway's name that SLURM knows, by one call. Raises :class:`CommandError` or ``OSError``.
 
     Upstream lists jobs by id. Then squeue fails when it does not know the only id.
     """
-    return jobs.parsed(
-        await _output(squeue, "--noheader", "--array", "--states=all", f"--name={jobs.NAME}", f"--format={jobs.FORMAT}")
-    )
+    options = ("--array", "--states=all", f"--name={jobs.NAME}", f"--format={jobs.FORMAT}")
+    output = await _output(squeue, "--noheader", *options)
+    # In a thread: a user may have queued thousands of jobs of that name.
+    return await asyncio.to_thread(jobs.parsed, output)
+
+
+async def reason_of(squeue: str, number: str) -> str:
+    """Return why one job is pending, in words of SLURM; raise no error."""
+    try:
+        return jobs.reason_of(await _of_one(squeue, number, jobs.REASON_FORMAT))
+    except (CommandError, OSError):
+        return "SLURM does not say why"
+
+
+async def owner_of(squeue: str, number: str, release: str, staging_directory: str) -> Owner | None:
+    """Return the owner of one job or array task as :func:`gateway.slurm.jobs.owner_of` does.
+
+    Raises :class:`CommandError` or ``OSError``, also for a job that has ended long ago.
+    """
+    return jobs.owner_of(await _of_one(squeue, number, jobs.OWNER_FORMAT), release, staging_directory)
+
+
+async def node_of(squeue: str, number: str, owner: Owner) -> str | None:
+    """Return the node of a cluster's running job, or None. Raises :class:`CommandError` or ``OSError``."""
+    return jobs.node_of(await _of_one(squeue, number, jobs.NODE_FORMAT), owner)
 
 
 async def end_of(sacct: str, number: str) -> str | None:
@@ -32,6 +55,10 @@ async def end_of(sacct: str, number: str) -> str | None:
     except (CommandError, OSError):
         return None
     return jobs.end_of(output)
+
+
+async def _of_one(squeue: str, number: str, fields: str) -> str:
+    return await _output(squeue, "--noheader", f"--jobs={number}", f"--format={fields}")
 
 
 async def _output(command: str, *arguments: str) -> str:

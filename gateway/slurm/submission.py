@@ -54,7 +54,6 @@ def _options_of(slurm: SlurmGateway, placement: JobPlacement, cluster: Cluster, 
     return options(
         slurm,
         placement,
-        cluster.name,
         cores=cluster.config[f"{role}_cores"],
         memory_bytes=cluster.config[f"{role}_memory"],
         lifetime_seconds=cluster.config.lifetime_seconds,
@@ -62,12 +61,13 @@ def _options_of(slurm: SlurmGateway, placement: JobPlacement, cluster: Cluster, 
 
 
 def options(
-    slurm: SlurmGateway, placement: JobPlacement, cluster: str, *, cores: int, memory_bytes: int, lifetime_seconds: int
+    slurm: SlurmGateway, placement: JobPlacement, *, cores: int, memory_bytes: int, lifetime_seconds: int
 ) -> dict[str, str]:
-    """Return the options of sbatch for a job of a cluster: long option -> value."""
+    """Return the options of sbatch for a job: long option -> value."""
     found = {
         "job-name": jobs.NAME,
-        "comment": jobs.comment(slurm.release, cluster),
+        # For administrators, and for the watcher of jobs: it tells gateways apart that use one SLURM.
+        "comment": slurm.release,
         "account": slurm.account,
         "partition": placement.partition,
         "reservation": placement.reservation,

@@ -1,5 +1,6 @@
 """Workers on SLURM: grants, arrays of jobs, and the cancelling of workers' jobs."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -9,11 +10,14 @@ from dask_gateway_server.utils import timestamp
 
 from gateway.errors import Refusal
 from gateway.request import quota
+from gateway.service.supervision import counted
 from gateway.slurm import grants, jobs, launcher_client, records, submission
 from gateway.slurm.jobs import Owner
 from gateway.slurm.launcher_client import LauncherError
 from gateway.slurm.start import StartBackend
 
+RECORDS_AT_ONCE = 250
+"""Records that one turn of the event loop writes. Bounds how long it blocks: a record takes less than 100 us."""
 RETRY_SECONDS = 10
 """Wait before the gateway submits workers again that SLURM did not accept."""
 
@@ -29,17 +33,14 @@ class WorkerBackend(StartBackend):
         """Cluster -> why SLURM did not accept its workers at the last submission."""
 
     async def _check_cluster_scale(self, cluster: Cluster) -> None:
-        """Do what upstream does, with one array for all missing workers that the user total grants.
+        """Do what upstream does, with one array for all missing workers that the site's bounds grant.
 
         Upstream submits the workers one by one, and fails a cluster whose workers SLURM does not accept for a moment.
         """
         if cluster.worker_start_failure_count >= self.worker_start_failure_limit:
             await super()._check_cluster_scale(cluster)
             return
-        clusters = records.clusters_of(self.db, cluster.username)
-        grant = grants.grant(self.site.slurm.user_total, clusters, cluster)
-        if grant > 0:
-            records.create_workers(self.db, cluster, grant)
+        await self._create_workers(cluster)
         waiting = [
             worker
             for worker in cluster.workers.values()
@@ -47,6 +48,19 @@ class WorkerBackend(StartBackend):
         ]
         for start in range(0, len(waiting), jobs.MOST_TASKS):
             await self.submit_workers(cluster, waiting[start : start + jobs.MOST_TASKS])
+
+    async def _create_workers(self, cluster: Cluster) -> None:
+        """Create the records of the granted workers, in batches that leave the event loop to others in between.
+
+        Each batch is granted anew: other clusters of the user may have grown meanwhile.
+        """
+        while True:
+            clusters = records.clusters_of(self.db, cluster.username)
+            grant = grants.grant(self._total, clusters, cluster)
+            if grant <= 0:
+                return
+            records.create_workers(self.db, cluster, min(grant, RECORDS_AT_ONCE))
+            await asyncio.sleep(0)
 
     async def _worker_to_submitted(self, worker: Worker) -> None:
         """Do nothing: :meth:`_check_cluster_scale` submits workers."""
@@ -62,7 +76,7 @@ class WorkerBackend(StartBackend):
             number = (await launcher_client.act(Owner.of(cluster), "submit", **job))["job"]
             self.log.info("%d workers of cluster %s submitted as job %s", len(workers), cluster.name, number)
             # A worker that was stopped meanwhile becomes SUBMITTED too: then its job is cancelled as any other.
-            self.db.update_workers(
+            await self._update_workers(
                 [
                     (worker, {"status": JobStatus.SUBMITTED, "state": {"job_id": f"{number}_{task}"}})
                     for task, worker in enumerate(workers)
@@ -81,6 +95,12 @@ class WorkerBackend(StartBackend):
                 if worker.target != JobStatus.RUNNING:
                     self.queue.put(worker)
 
+    async def _update_workers(self, updates: Sequence[tuple[Worker, dict[str, Any]]]) -> None:
+        """Update records of workers in batches, as :meth:`_create_workers` creates them."""
+        for start in range(0, len(updates), RECORDS_AT_ONCE):
+            self.db.update_workers(updates[start : start + RECORDS_AT_ONCE])
+            await asyncio.sleep(0)
+
     async def do_check_workers(self, workers: Sequence[Worker]) -> list[bool]:
         """Return whether each worker has a live job.
 
@@ -89,7 +109,8 @@ class WorkerBackend(StartBackend):
         three.
         """
         await self.wait_for_cluster()
-        alive: list[bool] = await super().do_check_workers(workers)
+        with counted("worker jobs"):
+            alive: list[bool] = await super().do_check_workers(workers)
         ended = Counter(worker.cluster for worker, lives in zip(workers, alive, strict=True) if not lives)
         for cluster, count in ended.items():
             cluster.worker_start_failure_count -= count - 1
@@ -118,7 +139,7 @@ class WorkerBackend(StartBackend):
             if numbers:
                 await launcher_client.act(Owner.of(cluster), "cancel", jobs=numbers, remove=False)
             now = timestamp()
-            self.db.update_workers(
+            await self._update_workers(
                 [(other, {"state": records.GONE, "status": other.target, "stop_time": now}) for other in workers]
             )
         finally:
@@ -135,16 +156,17 @@ class WorkerBackend(StartBackend):
 
     def _requeue_user_clusters(self, username: str) -> None:
         """Reconcile all clusters of a user who has freed resources."""
-        if self.site.slurm.user_total is not None:
-            for cluster in records.clusters_of(self.db, username):
-                self.queue.put(cluster)
+        for cluster in records.clusters_of(self.db, username):
+            self.queue.put(cluster)
 
-    def _held_of_total(self, username: str) -> tuple[dict[str, quota.Resources], quota.Resources] | None:
-        """Return what the user's clusters hold, and the user total; None when the site has no user total."""
-        bound = self.site.slurm.user_total
-        if bound is None:
-            return None
-        return grants.held(records.clusters_of(self.db, username)), quota.Resources.of_total(bound)
+    @property
+    def _total(self) -> quota.Resources:
+        """What the site allows to one user."""
+        return quota.Resources.of_total(self.site.slurm.user_total, self.site.slurm.maximum_workers.per_user)
+
+    def _held_of_total(self, username: str) -> tuple[dict[str, quota.Resources], quota.Resources]:
+        """Return what the user's clusters hold, and what the site allows to the user."""
+        return grants.held(records.clusters_of(self.db, username)), self._total
 
     def advice_of_scaling(self, cluster_name: str, wanted: int) -> str | None:
         """Return why a cluster does not get all requested workers now, for its user; None when it gets them."""
@@ -156,9 +178,8 @@ class WorkerBackend(StartBackend):
                 f"SLURM takes no workers of your cluster at the moment: {self._not_accepted[cluster_name]}."
                 " The gateway submits them as soon as SLURM takes jobs again."
             )
-        found = self._held_of_total(cluster.username)
-        if found is None:
+        held, total = self._held_of_total(cluster.username)
+        if cluster_name not in held:
             return None
-        held, total = found
         grant = grants.reachable(cluster, wanted, held, total)
         return quota.trimmed(wanted, grant, held, total) if grant < wanted else None

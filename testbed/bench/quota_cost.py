@@ -25,7 +25,7 @@ USERS = tuple(f"user{number}" for number in range(CLUSTERS_OF_ALL // CLUSTERS_OF
 def of_create(site: Site, repetitions: int) -> list[float]:
     """Return the seconds in which the API server checks whether a user has room for a cluster."""
     clusters = [_cluster(site, f"c{number}", USERS[number % len(USERS)]) for number in range(CLUSTERS_OF_ALL)]
-    total = quota.Resources.of_total(site.kubernetes.user_total)
+    total = quota.Resources.of_total(site.kubernetes.user_total, site.kubernetes.maximum_workers.per_user)
     scheduler = cluster_spec.scheduler_resources(site.kubernetes)
 
     def check() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.kubernetes import names
 from gateway.site import Backend
-from gateway.slurm import jobs
+from gateway.slurm import cluster_folder, jobs
 from testbed import cluster, docker, slurm, submission
 from testbed.waiting import until
 from tests.e2e import faults, fetching, notebooks
@@ -226,15 +226,15 @@ def test_a_cluster_survives_the_crash_of_a_compute_node(bob: Notebook) -> None:
 @on_slurm
 def test_orphans_are_cancelled(bob: Notebook, administrator: SlurmAdministrator) -> None:
     """A crash of the gateway between the submission of a job and the record of it leaves an orphan."""
-    release, unknown = SETTINGS.slurm.release, "f" * 32
-    own, foreign = jobs.comment(release, unknown), jobs.comment("another-gateway", unknown)
+    staging = cluster_folder.staging_directory(SETTINGS.slurm.staging_directory, "bob")
+    folder = cluster_folder.folder(staging, "f" * 32)
 
-    def submitted(comment: str) -> str:
-        options = [f"--job-name={jobs.NAME}", f"--comment={comment}", "--wrap=sleep 600", "--output=/dev/null"]
-        command = ["runuser", "-u", "bob", "--", "sbatch", "--parsable", "--chdir=/tmp", *options]
+    def submitted(release: str) -> str:
+        options = [f"--job-name={jobs.NAME}", f"--comment={release}", "--wrap=sleep 600", "--output=/dev/null"]
+        command = ["runuser", "-u", "bob", "--", "sbatch", "--parsable", f"--chdir={folder}", *options]
         return docker.execute(submission.CONTAINER, command).strip()
 
-    orphan, other_gateways = submitted(own), submitted(foreign)
+    orphan, other_gateways = submitted(SETTINGS.slurm.release), submitted("another-gateway")
     try:
         with faults.killed_unit("dask-gateway"):
             pass

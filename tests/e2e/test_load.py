@@ -37,7 +37,7 @@ pytestmark = [
 ]
 
 NAMESPACE = SETTINGS.kubernetes.namespace
-TOTAL = Resources.of_total(SETTINGS.kubernetes.user_total)
+TOTAL = Resources.of_total(SETTINGS.kubernetes.user_total, SETTINGS.kubernetes.maximum_workers.per_user)
 SCHEDULER = Resources.of(SETTINGS.kubernetes.scheduler.cores, round(SETTINGS.kubernetes.scheduler.memory_gib * GIB))
 CORES, MEMORY_GIB = 0.95, 1.9
 WORKER = Resources.of(CORES, round(MEMORY_GIB * GIB))

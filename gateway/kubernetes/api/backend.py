@@ -28,6 +28,7 @@ from gateway.request import quota
 from gateway.request.options import ClusterRequest
 from gateway.service import scheduler_reports
 from gateway.service.backend import Created, FacilityBackend, Prepared
+from gateway.service.supervision import supervised
 from gateway.site import Backend
 
 PREFLIGHT_SECONDS = 8.0
@@ -49,6 +50,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         self.setup_requests(app)
         app.on_shutdown.append(self.answer_waiting_clients)
         await UpstreamBackend.setup(self, app)
+        await self.guard_session()
         self.api_client = await connection.open_client()
         self.core_client = client.CoreV1Api(api_client=self.api_client)
         self.custom_client = client.CustomObjectsApi(api_client=self.api_client)
@@ -61,7 +63,7 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         await self.informer.start()
         # All at once: upstream's loop does it one by one, and a new replica would list only some of them meanwhile.
         await asyncio.gather(*map(self.sync_cluster, list(self.informer.cache)), return_exceptions=True)
-        self.sync_task = asyncio.ensure_future(self.sync_clusters_loop())
+        self.sync_task = asyncio.ensure_future(supervised("informed clusters", self.sync_clusters_loop, self.log))
 
     def setup_requests(self, app: web.Application) -> None:
         """Do what :meth:`FacilityBackend.setup_requests` does; accept start reports, and list clusters quickly."""
@@ -133,10 +135,9 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         """Note in the DaskCluster, for the controller, that a client is connected."""
         await self._note(name, {dask_clusters.LAST_CLIENT: k8s_timestamp()})
 
-    async def note_start(self, name: str, address: str | None) -> None:
-        """Note in the DaskCluster, for the controller, that the scheduler listens, and its IP address if known."""
-        where = {} if address is None else {dask_clusters.ADDRESS: address}
-        await self._note(name, {dask_clusters.STARTED: k8s_timestamp(), **where})
+    async def note_start(self, name: str) -> None:
+        """Note in the DaskCluster, for the controller, that the scheduler listens."""
+        await self._note(name, {dask_clusters.STARTED: k8s_timestamp()})
 
     async def _note(self, name: str, noted: Mapping[str, str]) -> None:
         """Store values in a DaskCluster's spec."""
@@ -196,8 +197,9 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
     def _held_of_total(self, username: str) -> tuple[dict[str, quota.Resources], quota.Resources]:
         """Return what each of the user's clusters holds, and the user's total."""
         user_class = accounts.classify(username, self.site.identity.classes)
-        total = quota.Resources.of_total(self.site.kubernetes.total_of(user_class.name))
-        scheduler = cluster_spec.scheduler_resources(self.site.kubernetes)
+        gateway = self.site.kubernetes
+        total = quota.Resources.of_total(gateway.total_of(user_class.name), gateway.maximum_workers.per_user)
+        scheduler = cluster_spec.scheduler_resources(gateway)
         return estimate.held(self.informer.cache.values(), username, scheduler), total
 
     async def _store_variables(self, cluster: Mapping[str, Any], request: ClusterRequest) -> None:

@@ -35,6 +35,7 @@ from gateway.kubernetes.controller.workers import Workers
 from gateway.kubernetes.dask_clusters import ENDED_PHASES, PENDING, key_of, phase_of
 from gateway.kubernetes.informers import PatientInformer, cluster_informer
 from gateway.service import metrics
+from gateway.service.supervision import supervised
 from gateway.site import Backend, KubernetesGateway, Site
 
 FORGET_SECONDS = 120
@@ -84,8 +85,8 @@ class FacilityKubeController(ManifestController):
         self.log.debug("All informers started")
         self.reconcilers = [asyncio.ensure_future(self.reconciler_loop()) for _ in range(self.parallelism)]
         self.task_pool = TaskPool()
-        self.task_pool.spawn(self.cleanup_expired_cluster_records_loop())
-        self.task_pool.spawn(self._forget_unseen_pods())
+        self.task_pool.spawn(supervised("expired clusters", self.cleanup_expired_cluster_records_loop, self.log))
+        self.task_pool.spawn(supervised("unseen pods", self._forget_unseen_pods, self.log))
         self.task_pool.spawn(self.lease.keep_or_exit())
         await self._serve()
 
@@ -180,6 +181,9 @@ class FacilityKubeController(ManifestController):
                 self._requeue(entry.cluster)
         else:
             super().on_pod_update(pod, old=old)
+            if pod["status"].get("podIP") != (old or {}).get("status", {}).get("podIP"):
+                # Its routes wait for the address.
+                self._requeue(entry.cluster)
         if entry.state in ENDED_STATES and (before is None or before.state not in ENDED_STATES):
             self._requeue_waiting(entry.user)
 

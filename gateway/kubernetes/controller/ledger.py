@@ -71,15 +71,17 @@ def entry_of(pod: Mapping[str, Any]) -> Entry | None:
     if cluster is None or user is None:
         return None
     component = labels[names.COMPONENT_LABEL]
+    is_worker = component == names.WORKER_COMPONENT
     requests = [container.get("resources", {}).get("requests", {}) for container in pod["spec"]["containers"]]
     return Entry(
         user=user,
         cluster=cluster,
-        is_worker=component == names.WORKER_COMPONENT,
+        is_worker=is_worker,
         amount=sum_of(
             Resources(int(quantity(request.get("cpu", "0")) * 1000), int(quantity(request.get("memory", "0"))))
             for request in requests
-        ),
+        )
+        + Resources(workers=int(is_worker)),
         state=_state_of(pod, component),
     )
 

@@ -15,7 +15,7 @@ from kubernetes_asyncio import client
 from gateway.kubernetes import dask_clusters
 from gateway.kubernetes.controller.ledger import ENDED_POD_PHASES
 from gateway.kubernetes.names import SCHEDULER_COMPONENT
-from gateway.service import termination
+from gateway.service import scheduler_addresses, termination
 from gateway.service.termination import Termination
 from gateway.site import Timeouts
 
@@ -31,13 +31,13 @@ def listens(cluster: Mapping[str, Any], scheduler: Mapping[str, Any]) -> bool:
     return dask_clusters.STARTED in cluster["spec"] or is_ready(scheduler)
 
 
-def address_of(cluster: Mapping[str, Any], scheduler: Mapping[str, Any]) -> str | None:
-    """Return the IP address of a scheduler pod, if it is known.
+def address_of(scheduler: Mapping[str, Any]) -> str | None:
+    """Return the IP address of a scheduler pod, once the kubelet has reported it. Raises :class:`Refusal`.
 
-    The kubelet reports it up to a second later than the scheduler's start report does.
+    The scheduler's own word about it does not count: proxies would connect to any address that a user names.
     """
-    address: str | None = cluster["spec"].get(dask_clusters.ADDRESS) or scheduler["status"].get("podIP")
-    return address
+    address: str | None = scheduler["status"].get("podIP")
+    return None if address is None else scheduler_addresses.checked_host(address)
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:

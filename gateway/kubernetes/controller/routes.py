@@ -31,7 +31,7 @@ class Routes:
         for kind, make in makers.items():
             if kind not in status:
                 status[kind] = await make(cluster, scheduler)
-        address = address_of(cluster, scheduler)
+        address = address_of(scheduler)
         if address is not None and ENDPOINT_SLICE not in status:
             status[ENDPOINT_SLICE] = await self._create_endpoint_slice(cluster, scheduler, address)
 

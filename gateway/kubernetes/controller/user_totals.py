@@ -56,4 +56,5 @@ class UserTotals:
 
     def _total_of(self, cluster: Mapping[str, Any]) -> quota.Resources:
         user_class = class_of(cluster["spec"]["username"], self._site)
-        return quota.Resources.of_total(self._site.kubernetes.total_of(user_class.name))
+        gateway = self._site.kubernetes
+        return quota.Resources.of_total(gateway.total_of(user_class.name), gateway.maximum_workers.per_user)

@@ -265,7 +265,7 @@ async def test_a_scheduler_reports_with_its_clusters_token(scheduler, tmp_path, 
         async with Client(scheduler.address, asynchronous=True):
             await until(lambda: requests)
         assert requests[0] == ("cms.c1", "token secret", {})
-        start = ("cms.c1", "token secret", {preload.ADDRESS: "127.0.0.1"})
+        start = ("cms.c1", "token secret", {})
         assert starts == ([start] if wanted else [])
     finally:
         scheduler.gateway_reports.cancel()

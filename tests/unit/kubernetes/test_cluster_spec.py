@@ -130,7 +130,7 @@ async def test_nothing_runs_for_a_forged_user(world, forged, reason):
         ({"pixi_project": "/etc"}, "is not on storage"),
         ({"pixi_project": "/depot/cms/../../etc"}, "is not on storage"),
         ({"conda_env": "/depot/cms/$(id)"}, "can't be used together"),
-        ({"pixi_project": "/depot/cms/" + "a" * PATH_MAX}, "characters"),
+        ({"pixi_project": "/depot/cms/" + "a" * PATH_MAX}, "too long"),
         ({"worker_cores": 1000}, "worker_cores must be at most 64"),
         ({"image": "attacker/image"}, "unknown option"),
     ],

@@ -6,7 +6,7 @@ from gateway.kubernetes.api import estimate
 from gateway.request.quota import Resources
 from gateway.site import GIB, UserTotal
 
-TOTAL = Resources.of(400, 800 * GIB)
+TOTAL = Resources(400_000, 800 * GIB, 150)
 OPTIONS = {"worker_cores": 4.0, "worker_memory": 2.0}
 SCHEDULER = Resources.of(1, GIB)
 
@@ -31,7 +31,7 @@ def test_running_and_starting_clusters_of_the_user_count():
         {**cluster("c7"), "status": {}},
     ]
     assert estimate.held(clusters, "alice", SCHEDULER) == {
-        "cms.c1": Resources.of(41, 21 * GIB),
+        "cms.c1": Resources(41_000, 21 * GIB, 10),
         "cms.c2": SCHEDULER,
         "cms.c7": SCHEDULER,
     }
@@ -47,6 +47,8 @@ def test_running_and_starting_clusters_of_the_user_count():
         (10, Resources.of(400, 0), 20, 10),
         (10, Resources.of(400, 0), 5, 5),
         (0, Resources.of(0, 790 * GIB), 100, 4),
+        (10, Resources(workers=135), 20, 15),
+        (10, Resources(workers=150), 20, 10),
     ],
 )
 def test_grants(present, others, wanted, granted):

@@ -8,7 +8,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from gateway.kubernetes.controller.ledger import Entry, Ledger, State, entry_of, quantity
 from gateway.request.quota import Resources
 
-ONE = Resources(1000, 2**30)
+ONE = Resources(1000, 2**30, 1)
 WORKER = Entry("alice", "cms.c1", True, ONE, State.CREATING)
 
 
@@ -69,6 +69,11 @@ def test_cores_survive_the_way_through_kubernetes(millicores):
 def test_states(given, state):
     entry = entry_of(pod(**given))
     assert (entry.state, entry.amount, entry.is_worker, entry.cluster) == (state, ONE, True, "cms.c1")
+
+
+def test_a_scheduler_is_no_worker():
+    entry = entry_of(pod("s1", component="dask-scheduler"))
+    assert (entry.is_worker, entry.amount.workers) == (False, 0)
 
 
 def test_pods_of_no_cluster_do_not_count():

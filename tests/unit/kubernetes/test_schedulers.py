@@ -4,8 +4,9 @@ import pytest
 from dask_gateway_server.backends.kubernetes.controller import KubeController
 from kubernetes_asyncio.client.rest import ApiException
 
+from gateway.errors import Refusal
 from gateway.identity.accounts import Account
-from gateway.kubernetes import dask_clusters
+from gateway.kubernetes import dask_clusters, names
 from gateway.kubernetes.controller.controller import FacilityKubeController
 from tests.unit.kubernetes.world import World, conflict
 
@@ -27,6 +28,14 @@ def owners(item):
 
 
 STARTED = {dask_clusters.STARTED: "2026-11-25T00:00:00Z"}
+
+
+def gets_address(world, address="10.0.0.1", state="running"):
+    """The kubelet reports the address of the scheduler pod, and the state of its container."""
+    world.becomes("dask-scheduler-c1", state)
+    world.controller.informers["pod"].cache["cms.dask-scheduler-c1"]["status"]["podIP"] = address
+
+
 READY = {"conditions": [{"type": "Ready", "status": "True"}]}
 POD_IP = {"podIP": "10.0.0.1"}
 
@@ -34,8 +43,8 @@ POD_IP = {"podIP": "10.0.0.1"}
 @pytest.mark.parametrize(
     ("said", "status", "routed_to", "phase"),
     [
-        ({**STARTED, dask_clusters.ADDRESS: "10.0.0.1"}, {}, "10.0.0.1", "Running"),
-        ({**STARTED, dask_clusters.ADDRESS: "10.0.0.1"}, POD_IP, "10.0.0.1", "Running"),
+        ({**STARTED, "address": "10.0.0.9"}, {}, None, "Pending"),
+        ({**STARTED, "address": "10.0.0.9"}, POD_IP, "10.0.0.1", "Running"),
         (STARTED, POD_IP, "10.0.0.1", "Running"),
         (STARTED, {}, None, "Pending"),
         ({}, POD_IP, "10.0.0.1", "Pending"),
@@ -59,7 +68,9 @@ async def test_a_cluster_runs_when_its_scheduler_listens_and_can_be_reached(worl
 
 @pytest.mark.parametrize(("address", "address_type"), [("10.0.0.1", "IPv4"), ("fd00::7", "IPv6")])
 async def test_a_service_routes_to_its_schedulers_address(world, address, address_type):
-    cluster = world.cluster("c1", phase="Pending", **STARTED, **{dask_clusters.ADDRESS: address})
+    cluster = world.cluster("c1", phase="Pending", **STARTED)
+    await world.step(cluster)
+    gets_address(world, address)
     await world.step(cluster)
     made = {item["kind"]: item for item in world.kubernetes.routes}
     service, endpoint_slice = made["Service"], made["EndpointSlice"]
@@ -71,8 +82,36 @@ async def test_a_service_routes_to_its_schedulers_address(world, address, addres
     }
 
 
+async def test_an_address_that_no_other_machine_has_is_refused(world):
+    cluster = world.cluster("c1", phase="Pending", **STARTED)
+    await world.step(cluster)
+    gets_address(world, "127.0.0.1")
+    with pytest.raises(Refusal, match=r"'127\.0\.0\.1' is not the address of a scheduler's machine"):
+        await world.step(cluster)
+    assert "EndpointSlice" not in {item["kind"] for item in world.kubernetes.routes}
+
+
+def test_a_cluster_is_reconciled_when_its_scheduler_gets_an_address(world):
+    pod = {
+        "metadata": {"namespace": "cms", "name": "s", "labels": world.controller.get_labels("c1", "dask-scheduler")},
+        "spec": {"containers": []},
+        "status": {},
+    }
+    pod["metadata"]["labels"][names.USER_LABEL] = "alice"
+    queued = []
+    world.controller.queue.put = queued.append
+    world.controller.on_pod_update(pod)
+    assert queued == []
+    placed = {**pod, "status": {"podIP": "10.0.0.1"}}
+    world.controller.on_pod_update(placed, old=pod)
+    world.controller.on_pod_update(placed, old=placed)
+    assert queued == ["cms.c1"]
+
+
 async def test_no_new_connection_goes_to_the_scheduler_of_a_cluster_that_ends(world):
-    cluster = world.cluster("c1", phase="Pending", **STARTED, **{dask_clusters.ADDRESS: "10.0.0.1"})
+    cluster = world.cluster("c1", phase="Pending", **STARTED)
+    await world.step(cluster)
+    gets_address(world)
     await world.step(cluster)
     assert "EndpointSlice" in {item["kind"] for item in world.kubernetes.routes}
     cluster["spec"]["active"] = False
@@ -82,9 +121,9 @@ async def test_no_new_connection_goes_to_the_scheduler_of_a_cluster_that_ends(wo
 
 
 async def test_workers_do_not_wait_until_the_kubelet_tells_that_their_scheduler_runs(world):
-    cluster = world.cluster("c1", phase="Pending", replicas=2, **STARTED, **{dask_clusters.ADDRESS: "10.0.0.1"})
+    cluster = world.cluster("c1", phase="Pending", replicas=2, **STARTED)
     await world.step(cluster)
-    world.becomes("dask-scheduler-c1", "waiting")
+    gets_address(world, state="waiting")
     await world.step(cluster)
     assert cluster["status"]["phase"] == "Running"
     await world.step(cluster)
@@ -92,9 +131,9 @@ async def test_workers_do_not_wait_until_the_kubelet_tells_that_their_scheduler_
 
 
 async def test_an_endpoint_slice_that_is_there_already_is_taken(world):
-    cluster = world.cluster("c1", phase="Pending", **STARTED, **{dask_clusters.ADDRESS: "10.0.0.1"})
+    cluster = world.cluster("c1", phase="Pending", **STARTED)
     await world.step(cluster)
-    world.becomes("dask-scheduler-c1", "running")
+    gets_address(world)
     world.kubernetes.refusals.append(conflict("AlreadyExists"))
     await world.step(cluster)
     assert cluster["status"]["phase"] == "Running"

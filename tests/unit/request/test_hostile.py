@@ -6,7 +6,7 @@ import posixpath
 import re
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.as_user import preflight
@@ -16,15 +16,8 @@ from gateway.identity.accounts import Account
 from gateway.kubernetes import names
 from gateway.request import environment_variables, environments, options, storage
 from gateway.site import Backend
+from tests.unit.hostile import HOSTILE, many, text
 
-EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "100"))
-"""Number of examples for each test here; ``make test`` runs some thousands."""
-many = settings(max_examples=EXAMPLES)
-
-HOSTILE = "aA0 \t\n\r\0'\"`$(){}[];&|<>*?!\\#%~=,:@+-_./\u202e\u200b\uff11éß☃\x7f\x1b"
-hostile = st.text(st.one_of(st.sampled_from(HOSTILE), st.characters()), max_size=40)
-surrogates = st.text(st.one_of(st.sampled_from(HOSTILE), st.characters(categories=["Cs"])), max_size=20)
-text = st.one_of(hostile, surrogates)
 backends = st.sampled_from(Backend)
 MEANINGFUL = set(" \t\n\r\0'\"`$(){}[];&|<>*?!\\#%:")
 """Characters that have a meaning to shells, sbatch, PATH or Kubernetes."""

@@ -9,15 +9,15 @@ from gateway.request.quota import Claim, Resources
 from gateway.site import GIB
 
 TOTAL = Resources.of(400, 800 * GIB)
-resources = st.builds(Resources, st.integers(1, 64_000), st.integers(1, 256 * GIB))
+resources = st.builds(Resources, st.integers(1, 64_000), st.integers(1, 256 * GIB), st.integers(0, 9))
 claims = st.lists(st.tuples(resources, resources, st.integers(0, 50)), max_size=8).map(
     lambda found: [Claim(f"c{index}", *values) for index, values in enumerate(found)]
 )
 
 
 def test_the_guides_total_is_exact(geddes_site):
-    total = Resources.of_total(geddes_site.kubernetes.user_total)
-    assert total == Resources(400_000, 800 * GIB)
+    total = Resources.of_total(geddes_site.kubernetes.user_total, geddes_site.kubernetes.maximum_workers.per_user)
+    assert total == Resources(400_000, 800 * GIB, geddes_site.kubernetes.maximum_workers.per_user)
     tenths = quota.sum_of([Resources.of(0.1, 0)] * 4000)
     assert total.covers(tenths)
     assert not total.covers(tenths + Resources.of(0.001, 0))
@@ -31,6 +31,25 @@ def test_grants_fit_and_none_is_left_that_would(claims, room):
     for claim in claims:
         assert 0 <= grants[claim.cluster] <= claim.wanted
         assert grants[claim.cluster] == claim.wanted or not left.covers(claim.worker)
+
+
+def test_the_number_of_workers_is_bounded_where_resources_are_not():
+    total = Resources.of_total(None, 100)
+    worker = Resources(1000, GIB, 1)
+    claims = [Claim("a", worker * 30, worker, 1000), Claim("b", Resources(), worker, 1000)]
+    assert quota.granted(total - worker * 30, total, claims) == {"a": 20, "b": 50}
+    held = {"a": worker * 60}
+    assert quota.fitting(total - worker * 60, worker, 1000) == 40
+    assert quota.trimmed(1000, 40, held, total) == (
+        "The cluster gets 40 of the 1000 workers that you asked for. You hold 60 cores and 60 GB:"
+        " a (60 cores and 60 GB). The site allows 100 workers to a user."
+        " The others start by themselves as soon as you free room for them."
+    )
+
+
+def test_a_scheduler_fits_where_a_lowered_bound_is_exceeded():
+    assert Resources(1000, GIB, -3).covers(Resources.of(1, GIB))
+    assert not Resources(1000, GIB, -3).covers(Resources(0, 0, 1))
 
 
 def test_nothing_is_granted_without_room():

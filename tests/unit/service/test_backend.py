@@ -7,7 +7,7 @@ import pytest
 
 from gateway.errors import Refusal
 from gateway.request.quota import Resources
-from gateway.service.backend import Created, FacilityBackend
+from gateway.service.backend import Created, FacilityBackend, _check_adapt
 from gateway.site import GIB, Backend
 
 TOTAL = Resources.of(4, 8 * GIB)
@@ -48,6 +48,31 @@ class RecordingBackend(FacilityBackend):
         assert created.handle == "handle"
         self._step("abandon")
         return self.shown or error
+
+    def advice_of_scaling(self, cluster_name, wanted):
+        return f"{cluster_name} gets fewer than {wanted}." if wanted > 5 else None
+
+
+def test_a_cluster_never_requests_more_workers_than_the_site_allows(testbed_site):
+    backend = RecordingBackend()
+    backend.site = testbed_site
+    maximum = testbed_site.kubernetes.maximum_workers.per_cluster
+    bounded = f"The site allows {maximum} workers to a cluster: the cluster requests {maximum} instead of 100000."
+    assert backend._advice("c1", 100_000) == f"{bounded} c1 gets fewer than {maximum}."
+    assert backend._advice("c1", 6) == "c1 gets fewer than 6."
+    assert backend._advice("c1", 5) is None
+
+
+@pytest.mark.parametrize("bound", ["3", 1.5, True, -1, [1], {"a": 1}])
+@pytest.mark.parametrize("field", ["minimum", "maximum"])
+def test_bounds_of_adapt_are_numbers(field, bound):
+    with pytest.raises(Refusal, match=f"{field} must be a whole number of workers"):
+        _check_adapt({field: bound})
+
+
+def test_adapt_needs_no_bounds():
+    _check_adapt({"minimum": None, "maximum": 3})
+    _check_adapt({"active": False})
 
 
 async def start(backend):

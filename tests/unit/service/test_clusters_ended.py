@@ -24,7 +24,7 @@ from gateway.slurm import launcher_client, queries
 from gateway.slurm.backend import FacilitySlurmBackend
 from gateway.slurm.cluster_configuration import FacilitySlurmClusterConfig
 from gateway.slurm.configuration import cluster_config, server_config
-from gateway.slurm.jobs import Job
+from gateway.slurm.jobs import Job, Queue
 from gateway.slurm.launcher_client import LauncherError
 from tests.unit.kubernetes.samples import ALICE
 from tests.unit.kubernetes.world import World, sized, stamp
@@ -160,7 +160,7 @@ class TestKubernetes:
 
     def test_the_total_is_refused_by_the_api_server_too(self, testbed_site, monkeypatch):
         backend = FacilityKubeBackend(config=api_config(testbed_site), site=testbed_site)
-        total = Resources.of_total(testbed_site.kubernetes.user_total)
+        total = Resources.of_total(testbed_site.kubernetes.user_total, 1000)
         monkeypatch.setattr(backend, "_held_of_total", lambda _: ({"cms.c1": total}, total))
         config = SimpleNamespace(to_dict=lambda: {"scheduler_cores": 1, "scheduler_memory": GIB})
         user = FacilityUser(User("alice"), classify("alice", testbed_site.identity.classes), ALICE.account)
@@ -207,7 +207,7 @@ class TestSlurm:
     )
     async def test_late_schedulers(self, backend, cluster, monkeypatch, job, cause):
         async def known(_):
-            return {} if job is None else {"7": Job(job, "None")}
+            return Queue({} if job is None else {"7": Job(job, ALICE.account.uid)})
 
         monkeypatch.setattr(queries, "listed", known)
         start = cluster.start_time - 121_000
@@ -219,12 +219,12 @@ class TestSlurm:
 
     async def test_a_job_that_ended_before_its_scheduler_was_ready(self, backend, cluster, monkeypatch):
         async def none_lives(_):
-            return {"7": False}
+            return Queue({})
 
         async def silent(*_):
             return None
 
-        monkeypatch.setattr(backend, "check_jobs", none_lives)
+        monkeypatch.setattr(queries, "listed", none_lives)
         monkeypatch.setattr(queries, "end_of", silent)
         backend.db.update_cluster(cluster, status=JobStatus.SUBMITTED, state={"job_id": "7"})
         assert await backend.do_check_clusters([cluster]) == [False]

@@ -3,11 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application
 
-from gateway.as_user import preload
-from gateway.service import scheduler_reports
+from gateway.service import middleware, scheduler_reports
 
 
 @pytest.fixture
@@ -17,16 +17,13 @@ async def gateway():
     async def get_cluster(name):
         return SimpleNamespace(token="secret") if name == "cms.c1" else None
 
-    async def note_client(name):
+    async def note(name):
         noted.append(name)
 
-    async def note_start(name, address):
-        noted.append((name, address))
-
-    app = Application()
+    app = Application(middlewares=[middleware.explain])
     app["backend"] = SimpleNamespace(get_cluster=get_cluster)
-    scheduler_reports.take_clients(app, note_client)
-    scheduler_reports.take_starts(app, note_start)
+    scheduler_reports.take_clients(app, note)
+    scheduler_reports.take_starts(app, note)
     async with TestClient(TestServer(app)) as client:
         yield client, noted
 
@@ -42,24 +39,53 @@ async def test_clients_are_noted(gateway):
     assert noted == ["cms.c1"]
 
 
-@pytest.mark.parametrize(
-    ("said", "address"),
-    [
-        ({preload.ADDRESS: "127.0.0.1"}, "127.0.0.1"),
-        ({preload.ADDRESS: "10.0.0.1"}, None),
-        ({preload.ADDRESS: ["127.0.0.1"]}, None),
-        ({}, None),
-    ],
-)
-async def test_a_scheduler_is_believed_only_the_address_from_which_it_speaks(gateway, said, address):
+@pytest.mark.parametrize("body", [{}, {"address": "10.0.0.1"}, {"address": ["127.0.0.1"]}])
+async def test_a_start_report_tells_no_address(gateway, body):
     client, noted = gateway
-    assert await post(client, scheduler_reports.START, said) == 200
-    assert noted == [("cms.c1", address)]
+    assert await post(client, scheduler_reports.START, body) == 200
+    assert noted == ["cms.c1"]
+
+
+@pytest.mark.parametrize("route", [scheduler_reports.CLIENTS, scheduler_reports.START])
+async def test_reports_without_distance_are_refused(gateway, route):
+    client, noted = gateway
+    answers = [await post(client, route, {}) for _ in range(100)]
+    assert set(answers) == {200, 429}
+    assert len(noted) == answers.count(200) < 100
+    assert answers[: scheduler_reports.BURST] == [200] * scheduler_reports.BURST
+
+
+def test_a_pace_counts_each_cluster_alone_and_forgets():
+    now = 0.0
+    pace = scheduler_reports.Pace(clock=lambda: now)
+    for _ in range(scheduler_reports.BURST):
+        pace.check("a")
+    with pytest.raises(web.HTTPTooManyRequests):
+        pace.check("a")
+    pace.check("b")
+    now += scheduler_reports.LEAST_SECONDS
+    pace.check("a")
+    with pytest.raises(web.HTTPTooManyRequests):
+        pace.check("a")
+    for number in range(scheduler_reports.MOST_REMEMBERED):
+        now += 10
+        pace.check(f"c{number}")
+    assert len(pace._full_at) <= scheduler_reports.MOST_REMEMBERED
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", "7", '"x"', "\x00"])
+async def test_a_malformed_report_is_refused(gateway, body):
+    client, noted = gateway
+    answer = await client.post(
+        scheduler_reports.START.format(cluster_name="cms.c1"), data=body, headers={"Authorization": "token secret"}
+    )
+    assert answer.status == 422
+    assert noted == []
 
 
 @pytest.mark.parametrize("route", [scheduler_reports.CLIENTS, scheduler_reports.START])
 @pytest.mark.parametrize("wrong", [{"token": "guess"}, {"name": "cms.c2"}])
 async def test_without_the_clusters_token_nothing_is_noted(gateway, route, wrong):
     client, noted = gateway
-    assert await post(client, route, {preload.ADDRESS: "127.0.0.1"}, **wrong) == 401
+    assert await post(client, route, {}, **wrong) == 401
     assert noted == []

@@ -84,6 +84,22 @@ def test_root_is_no_uid(tmp_path):
     assert faults(changed(tmp_path, change))[0].startswith("identity.minimum_uid: ")
 
 
+@pytest.mark.parametrize("seconds", [1, 59])
+def test_slurm_has_no_shorter_time_limit_than_a_minute(tmp_path, seconds):
+    (fault,) = faults(changed(tmp_path, lambda data: data["slurm"]["timeouts"].update(lifetime_seconds=seconds)))
+    assert f"lifetime_seconds is {seconds}, and SLURM's shortest time limit is 60 s" in fault
+
+
+@pytest.mark.parametrize("gateway", ["kubernetes", "slurm"])
+def test_the_number_of_workers_is_always_bounded(tmp_path, gateway):
+    assert faults(changed(tmp_path, lambda data: data[gateway].pop("maximum_workers"))) == (
+        f"{gateway}.maximum_workers: missing",
+    )
+    bounds = {"per_cluster": 20, "per_user": 10}
+    (fault,) = faults(changed(tmp_path, lambda data: data[gateway].update(maximum_workers=bounds)))
+    assert "per_cluster is 20, more than per_user, which is 10" in fault
+
+
 @pytest.mark.weakness(14)
 @pytest.mark.parametrize(
     ("pool", "words"),

@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 from dask_gateway_server.backends.db_base import JobStatus
 from dask_gateway_server.backends.jobqueue import slurm
+from dask_gateway_server.utils import timestamp
 
 from gateway.slurm import backend as slurm_backend
 from gateway.slurm.launcher_client import LauncherError
@@ -47,24 +48,30 @@ async def test_old_and_lonely_clusters_are_stopped(running, testbed_site, monkey
     assert "gone" not in running._last_client
 
 
-async def test_all_jobs_are_looked_at_in_one_call(running, tmp_path):
+async def test_all_jobs_are_looked_at_in_one_call(running, testbed_site, tmp_path):
     states = {"1": "RUNNING", "2_0": "PENDING", "3": "TIMEOUT", "4": "SUSPENDED", "6_1": "OUT_OF_MEMORY"}
-    asked = squeue(running, tmp_path, "".join(map(listed, states.keys(), states.values())))
-    assert await running.check_jobs(["1", "2_0", "3", "4", "5"]) == {
-        "1": True,
-        "2_0": True,
-        "3": False,
-        "4": True,
-        "5": False,
-    }
+    foreign = listed("7", "RUNNING", uid=20002)
+    asked = squeue(running, tmp_path, "".join(map(listed, states.keys(), states.values())) + foreign)
+    numbers = ["1", "2_0", "3", "4", "5", "7"]
+    clusters = [cluster_in(running, testbed_site, state={"job_id": number}) for number in numbers]
+    assert await running._do_check(clusters) == [True, True, False, True, False, False]
     (arguments,) = asked()
-    assert arguments == "--noheader --array --states=all --name=dask-gateway --format=%i|%T|%u|%U|%G|%k|%r"
+    assert arguments == "--noheader --array --states=all --name=dask-gateway --format=%i|%T|%U"
 
 
-async def test_no_job_ends_because_slurm_does_not_answer(running, tmp_path):
+async def test_no_job_ends_because_slurm_does_not_answer(running, testbed_site, tmp_path):
     squeue(running, tmp_path, "Unable to contact slurm controller", code=1)
     with pytest.raises(CommandError, match="Unable to contact slurm controller"):
-        await running.check_jobs(["1"])
+        await running.do_check_clusters([cluster_in(running, testbed_site, state={"job_id": "1"})])
+
+
+async def test_clusters_end_at_their_lifetime_while_slurm_does_not_answer(running, testbed_site, tmp_path):
+    squeue(running, tmp_path, "Unable to contact slurm controller", code=1)
+    late = cluster_in(running, testbed_site, status=JobStatus.SUBMITTED, state={"job_id": "1"}, start_time=0)
+    old = cluster_in(running, testbed_site, status=JobStatus.RUNNING, state={"job_id": "2"}, start_time=0)
+    old.last_heartbeat = timestamp()
+    await running._check_timeouts()
+    assert JobStatus.RUNNING not in (late.target, old.target)
 
 
 async def test_nothing_is_looked_after_until_a_cluster_is_made(running, launcher, alice):
@@ -82,7 +89,7 @@ async def test_nothing_is_looked_after_until_a_cluster_is_made(running, launcher
     ("line", "reason"),
     [
         (
-            listed("7", "PENDING", "Resources"),
+            listed("7", "PENDING"),
             "the scheduler's job waits in SLURM's queue (Resources). Try again later.",
         ),
         (
@@ -94,7 +101,7 @@ async def test_nothing_is_looked_after_until_a_cluster_is_made(running, launcher
     ],
 )
 async def test_who_waits_is_told_why_nothing_starts(running, testbed_site, tmp_path, line, reason):
-    squeue(running, tmp_path, line)
+    squeue(running, tmp_path, line, of_one={"7": "Resources\n"})
     running.reasons["gone"] = "x"
     cluster = cluster_in(running, testbed_site, status=JobStatus.SUBMITTED, state={"job_id": "7"})
     await running._check_timeouts()

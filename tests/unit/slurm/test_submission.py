@@ -93,11 +93,11 @@ def test_all_workers_are_one_array_with_a_name_for_each(submission):
         assert words[words.index("--nthreads") + 1] == "2"
 
 
-def test_jobs_are_known_as_their_clusters(submission, testbed_site):
+def test_jobs_are_known_as_the_gateways(submission, testbed_site):
     for worker in (False, True):
         job = submission(ALICE, worker=worker)
         assert job.options["job-name"] == "dask-gateway"
-        assert job.options["comment"] == f"{testbed_site.slurm.release}/{job.record.name}"
+        assert job.options["comment"] == testbed_site.slurm.release
 
 
 @pytest.mark.parametrize(("seconds", "minutes"), [(60, 1), (61, 2), (86400, 1440)])

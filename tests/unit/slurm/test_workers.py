@@ -1,13 +1,15 @@
 """Workers: submitted as arrays, granted by the user total, failed and cancelled together."""
 
 import asyncio
+import functools
 
 import pytest
 from dask_gateway_server.backends.db_base import JobStatus
+from dask_gateway_server.backends.db_base import workers as workers_table
 from dask_gateway_server.backends.jobqueue import slurm
 
 from gateway.errors import Refusal
-from gateway.site import UserTotal
+from gateway.site import MaximumWorkers, UserTotal
 from gateway.slurm.backend import FacilitySlurmBackend
 from gateway.slurm.launcher_client import LauncherError
 from tests.unit.slurm.world import OPTIONS, cluster_in, listed, squeue
@@ -74,6 +76,28 @@ async def test_the_sites_total_of_a_user_holds_over_all_clusters(bounded, launch
     assert bounded.advice_of_scaling(second.name, 2) is None
 
 
+async def test_the_sites_number_of_workers_holds_without_a_user_total(running, launcher, testbed_site):
+    bounds = MaximumWorkers(per_cluster=600, per_user=1000)
+    assert testbed_site.slurm.user_total is None
+    slurm_section = testbed_site.slurm.model_copy(update={"maximum_workers": bounds})
+    running.site = testbed_site.model_copy(update={"slurm": slurm_section})
+    values = {"status": JobStatus.RUNNING, "scheduler_address": "tls://node:1", "count": 600}
+    first, second = (cluster_in(running, testbed_site, **values) for _ in range(2))
+    first.added_to_proxies = second.added_to_proxies = True
+    await asyncio.gather(running.reconcile_cluster(first), running.reconcile_cluster(second))
+    assert len(first.workers) + len(second.workers) == 1000
+    assert (
+        sorted(len(cluster.workers) for cluster in (first, second)) == [400, 600]
+        or min(len(cluster.workers) for cluster in (first, second)) >= 400
+    )
+    stored = running.db.db.connect().execute(workers_table.select()).fetchall()
+    known = {worker.id: worker.name for cluster in (first, second) for worker in cluster.workers.values()}
+    assert {row.id: row.name for row in stored} == known
+    advice = running._advice(second.name, 100_000)
+    assert advice.startswith("The site allows 600 workers to a cluster: the cluster requests 600 instead of 100000. ")
+    assert "The site allows 1000 workers to a user." in advice
+
+
 async def test_upstream_gives_a_cluster_up_that_slurm_takes_no_workers_of_for_a_moment(running, launcher, testbed_site):
     """The bug that makes our own ``_check_cluster_scale`` and ``submit_workers`` necessary."""
 
@@ -87,6 +111,10 @@ async def test_upstream_gives_a_cluster_up_that_slurm_takes_no_workers_of_for_a_
         await slurm.SlurmBackend._worker_to_submitted(running, worker)
     await slurm.SlurmBackend._check_cluster_scale(running, cluster)
     assert cluster.target == JobStatus.FAILED
+
+
+async def alive_of(numbers):
+    return {number: number == "7_5" for number in numbers}
 
 
 @pytest.mark.parametrize(("kind", "count"), [(FacilitySlurmBackend, 1), (slurm.SlurmBackend, 5)])
@@ -105,6 +133,9 @@ async def test_workers_that_fail_together_are_one_failed_attempt(running, testbe
         return await statuses(running, found)
 
     running.do_check_workers = look
+    if kind is slurm.SlurmBackend:
+        running._do_check = functools.partial(slurm.SlurmBackend._do_check, running)
+        running.check_jobs = alive_of
     running.worker_status_period = 0.001
     looking = asyncio.create_task(running.check_workers_loop())
     await asyncio.wait_for(looked.wait(), 20)

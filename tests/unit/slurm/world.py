@@ -57,18 +57,35 @@ def cluster_in(running, site, request=ALICE, configuration=(), **values):
     return cluster
 
 
-def listed(number, state, reason="None", user="alice", uid=20001, comment=""):
+def listed(number, state, uid=20001):
     """A line of squeue."""
-    return f"{number}|{state}|{user}|{uid}|20000|{comment}|{reason}\n"
+    return f"{number}|{state}|{uid}\n"
 
 
-def squeue(backend, tmp_path, text, code=0):
-    """A squeue that prints this text and records its arguments."""
+def owned(cluster, release, username="alice", uid=20001):
+    """What squeue prints of the owner of one job."""
+    folder = STAGING.replace("alice", username)
+    return f"{uid}|20000|{username}|{release}|{folder}/{cluster}\n"
+
+
+def squeue(backend, tmp_path, text, code=0, of_one=()):
+    """A squeue that prints this text and records its arguments.
+
+    Asked for one job, it prints the text that ``of_one`` has for the job's id, or fails.
+    """
     program = tmp_path / "squeue"
-    answer = tmp_path / "answer"
-    answer.write_text(text)
+    (tmp_path / "answer").write_text(text)
+    for number, answer in dict(of_one).items():
+        (tmp_path / f"answer-{number}").write_text(answer)
     stream = 1 if code == 0 else 2
-    program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\ncat {answer} >&{stream}\nexit {code}\n')
+    program.write_text(f"""#!/bin/sh
+echo "$@" >>{tmp_path}/asked
+case "$2" in
+--jobs=*) exec cat {tmp_path}/answer-"${{2#--jobs=}}" ;;
+esac
+cat {tmp_path}/answer >&{stream}
+exit {code}
+""")
     program.chmod(0o755)
     backend.status_command = str(program)
     return lambda: (tmp_path / "asked").read_text().splitlines()
