@@ -67,9 +67,36 @@ def clusters_middleware_name(release: str) -> str:
     return f"clusters-prefix-{release}"
 
 
+def dashboard_login_middleware_name(release: str) -> str:
+    """Return the name of the Middleware by which Traefik asks the API server who may see a dashboard."""
+    return f"dashboard-login-{release}"
+
+
+def dashboard_headers_middleware_name(release: str) -> str:
+    """Return the name of the Middleware that keeps visitors' credentials from a dashboard."""
+    return f"dashboard-headers-{release}"
+
+
+def dashboard_middlewares(release: str) -> list[str]:
+    """Return the names of the Middlewares of a dashboard's route, in the order in which a request passes them.
+
+    The login is first: it needs the credentials and the whole path.
+    """
+    return [
+        dashboard_login_middleware_name(release),
+        dashboard_headers_middleware_name(release),
+        clusters_middleware_name(release),
+    ]
+
+
+def api_origin(gateway: KubernetesGateway) -> str:
+    """Return the scheme, host and port at which pods reach the API server."""
+    return f"http://{api_name(gateway.release)}.{gateway.namespace}:{API_PORT}"
+
+
 def api_url(gateway: KubernetesGateway) -> str:
     """Return the URL at which schedulers reach the API server."""
-    return f"http://{api_name(gateway.release)}.{gateway.namespace}:{API_PORT}/api"
+    return f"{api_origin(gateway)}/api"
 
 
 def pool_holders_name(release: str) -> str:

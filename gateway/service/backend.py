@@ -19,6 +19,7 @@ from gateway.request import options, quota
 from gateway.request.options import ClusterRequest
 from gateway.request.quota import Resources
 from gateway.service import metrics, middleware, scheduler_reports
+from gateway.service.dashboards.handlers import DashboardLogin
 from gateway.service.termination import StartFailure
 from gateway.site import AccountSource, Backend, Site
 
@@ -76,12 +77,13 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         await super().setup(app)
 
     def setup_requests(self, app: web.Application) -> None:
-        """Add the route for scheduler reports, and the middlewares that measure and explain requests.
+        """Add the routes for scheduler reports and dashboards' logins, and the middlewares of all requests.
 
         A back end that can't use upstream's ``setup`` calls this method itself.
         """
         app.middlewares.extend([middleware.measure, middleware.explain, self._warn_if_trimmed])
         scheduler_reports.take_clients(app, self.note_client)
+        DashboardLogin(self.site, self.kind, self.get_cluster, self.log).add_routes(app)
 
     @web.middleware
     async def _warn_if_trimmed(self, request: web.Request, handler: middleware.Handler) -> web.StreamResponse:

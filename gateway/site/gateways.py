@@ -78,6 +78,9 @@ class Gateway(Model):
 
     address: HttpUrl
     """Address of the API and the dashboards, as the user guide gives it."""
+    hub_service: Name
+    """This gateway's own service of JupyterHub, whose API token it has. JupyterHub sends the logins of a service to one
+    address only, so each gateway needs one."""
     proxy_host: HostName
     """Host at which clients reach schedulers (TLS; Traefik routes by SNI)."""
     proxy_port: Port

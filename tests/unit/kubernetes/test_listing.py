@@ -26,7 +26,7 @@ class Alice:
 @pytest.fixture
 def clusters(testbed_site):
     """A back end with clusters of alice and bob."""
-    made = FacilityKubeBackend(config=api_config(testbed_site))
+    made = FacilityKubeBackend(config=api_config(testbed_site), site=testbed_site)
     made.username_to_clusters = {}
     put(made, "cms.a", ClusterStatus.RUNNING, pixi_env="/home/☃")
     put(made, "cms.b", ClusterStatus.PENDING, worker_cores=1.5)
