@@ -12,6 +12,8 @@ from gateway.site import KubernetesGateway
 
 CREDENTIALS = ("Authorization", "Cookie")
 """Headers of a visitor that the login reads, and that no user's scheduler gets."""
+MOST_ANSWER_BYTES = 65536
+"""Bound on the page that Traefik passes on in place of a dashboard."""
 
 
 class DashboardMiddlewares(pulumi.ComponentResource):
@@ -36,6 +38,7 @@ class DashboardMiddlewares(pulumi.ComponentResource):
                     # A client must not choose the address about which Traefik asks.
                     "trustForwardHeader": False,
                     "authRequestHeaders": ["Accept", *CREDENTIALS],
+                    "maxResponseBodySize": MOST_ANSWER_BYTES,
                 }
             },
         )

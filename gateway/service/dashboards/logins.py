@@ -34,7 +34,7 @@ def may_see(visitor: Visitor, cluster: Cluster | None) -> bool:
 
 def login_cookie(key: bytes, visitor: Visitor, cluster: str, now: float) -> str:
     """Return the value of the cookie for one cluster. It is worthless at any other cluster's dashboard."""
-    claims = {"user": visitor.name, "administrator": visitor.is_administrator, "cluster": cluster}
+    claims: signing.Claims = {"user": visitor.name, "administrator": visitor.is_administrator, "cluster": cluster}
     return signing.signed(key, LOGIN, claims, now + LOGIN_SECONDS)
 
 
