@@ -1,4 +1,4 @@
-"""The routes of the login. Traefik asks one before each request for a dashboard; JupyterHub returns browsers to the other.
+"""The routes of the login: Traefik asks one before each request for a dashboard; a login at the hub ends at the other.
 
 A login needs no memory of the gateway: what a replica must know later, the browser keeps signed.
 """
