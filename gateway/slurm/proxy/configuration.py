@@ -52,7 +52,7 @@ def dynamic_configuration(server: str, clusters: Mapping[str, Targets]) -> dict[
     return {
         "http": {
             "middlewares": {
-                BOUND: {"inFlightReq": {"amount": MOST_REQUESTS, "sourceCriterion": {"ipStrategy": {}}}},
+                BOUND: {"inFlightReq": {"amount": MOST_REQUESTS, "sourceCriterion": {"ipStrategy": {"depth": 0}}}},
                 CLUSTER_PATH: {"stripPrefixRegex": {"regex": ["^/clusters/[0-9a-f]{32}"]}},
             },
             "routers": {

@@ -1,5 +1,6 @@
 """The real Traefik, with the role's static configuration, on a port that the test holds as systemd does."""
 
+import json
 import os
 import socket
 import ssl
@@ -47,7 +48,7 @@ class Front:
 
     def serve(self, configuration: dict[str, Any]) -> None:
         """Replace the routes as the server does."""
-        route_file._replace(self.routes, yaml.safe_dump(configuration))
+        route_file._replace(self.routes, json.dumps(configuration))
 
     def connect(self, server_name: str | None = None) -> socket.socket:
         """Return a connection, with TLS if a server name is given. Certificates are not checked."""
@@ -70,7 +71,7 @@ class Front:
         """Return when Traefik has a route for a path."""
         end = time.monotonic() + START_SECONDS
         while self.get(path, Host="gateway")[0] == 404:
-            assert time.monotonic() < end, self.log.read_text()
+            assert time.monotonic() < end, self.log.read_text()[:4000]
             time.sleep(0.02)
 
 
