@@ -231,10 +231,16 @@ class SlurmGateway(Gateway):
     log_days: Annotated[int, Field(ge=1)]
     """Days for which the logs of a user's clusters stay there."""
     system_user: Name
-    """The account of the gateway's services."""
+    """The account of the API server."""
+    proxy_user: Name
+    """The account of the proxy (Traefik)."""
     install_directory: AbsolutePath
     """Directory of the gateway's virtual environment."""
+    proxy_directory: AbsolutePath
+    """Directory of the proxy's program and of its static configuration."""
     state_directory: AbsolutePath
     """Directory of the gateway's database."""
+    routes_file: Annotated[str, Field(pattern=r"^/\S+/[^\s/]+\.yml$")]
+    """File of the proxy's routes, which the server writes, in a directory that holds nothing else."""
     user_groups: Annotated[tuple[Name, ...], Field(min_length=1)]
     """Groups of the directory; the gateway may submit jobs as their members (sudoers)."""

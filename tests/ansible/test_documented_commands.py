@@ -19,7 +19,8 @@ CHECKS = "--tags arguments"
 """Documented options that limit the run to the checks before the first connection."""
 STAND_IN = """#!/bin/sh
 [ "$*" = "-m release bundle" ] || exit 64
-echo --extra-vars gateway_packages_archive=/packages.tar --extra-vars gateway_project_archive=/project.tar
+echo --extra-vars gateway_packages_archive=/packages.tar --extra-vars gateway_project_archive=/project.tar \\
+  --extra-vars gateway_traefik_program=/traefik
 """
 """Stands for Python, because the real bundle downloads wheels."""
 NO_HOST = "--extra-vars ansible_host=192.0.2.1"
