@@ -6,14 +6,9 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 
-from gateway import settings
 from gateway.kubernetes import names
+from gateway.service.dashboards import traefik
 from gateway.site import KubernetesGateway
-
-CREDENTIALS = ("Authorization", "Cookie")
-"""Headers of a visitor that the login reads, and that no user's scheduler gets."""
-MOST_ANSWER_BYTES = 65536
-"""Bound on the page that Traefik passes on in place of a dashboard."""
 
 
 class DashboardMiddlewares(pulumi.ComponentResource):
@@ -31,22 +26,9 @@ class DashboardMiddlewares(pulumi.ComponentResource):
         self._gateway, self._namespace, self._definitions = gateway, namespace, definitions
         release = gateway.release
         self.login = self._middleware(
-            names.dashboard_login_middleware_name(release),
-            {
-                "forwardAuth": {
-                    "address": f"{names.api_origin(gateway)}{settings.DASHBOARD_AUTHORIZE_PATH}",
-                    # A client must not choose the address about which Traefik asks.
-                    "trustForwardHeader": False,
-                    "authRequestHeaders": ["Accept", *CREDENTIALS],
-                    "maxResponseBodySize": MOST_ANSWER_BYTES,
-                }
-            },
+            names.dashboard_login_middleware_name(release), traefik.login(names.api_origin(gateway))
         )
-        self.headers = self._middleware(
-            names.dashboard_headers_middleware_name(release),
-            # Traefik removes a header whose value is empty.
-            {"headers": {"customRequestHeaders": dict.fromkeys(CREDENTIALS, "")}},
-        )
+        self.headers = self._middleware(names.dashboard_headers_middleware_name(release), traefik.without_credentials())
         self.register_outputs({})
 
     def _middleware(self, name: str, spec: Mapping[str, Any]) -> CustomResource:

@@ -8,13 +8,14 @@ from typing import Any
 from dask_gateway_server.backends.db_base import Cluster, JobStatus
 from dask_gateway_server.backends.jobqueue import slurm
 
-from gateway.as_user import preload
+from gateway.as_user import dashboard_guard, preload
 from gateway.errors import Refusal
 from gateway.identity.authenticator import FacilityUser
 from gateway.request import environment_variables
 from gateway.request.options import ClusterRequest
 from gateway.service import metrics, scheduler_reports
 from gateway.service.backend import Created, FacilityBackend, Prepared
+from gateway.service.dashboards import guard
 from gateway.service.termination import Cause, StartFailure
 from gateway.slurm import cluster_folder, launcher_client, records, submission
 from gateway.slurm.import_checks import ImportChecks
@@ -160,6 +161,7 @@ class StartBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore[misc] #
             "DASK_GATEWAY_API_TOKEN": f"{self.get_staging_directory(cluster)}/{cluster_folder.TOKEN}",
             "DASK_GATEWAY_CLUSTER_NAME": cluster.name,
             preload.REPORT_SECONDS: str(self.site.slurm.timeouts.report_seconds),
+            dashboard_guard.SECRET: guard.secret_of(cluster.name),
             "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
             f"{tls}CA_FILE": certificate,
             **{f"{tls}{role}__CERT": certificate for role in ("SCHEDULER", "WORKER")},

@@ -9,8 +9,10 @@ from gateway.site import Backend, Site
 
 MOST_CHARACTERS = 1024
 """Longest path of a dashboard's page that a login returns to."""
-DASHBOARD = re.compile(r"/clusters/(?P<cluster>[a-z0-9]([a-z0-9.-]{0,126}[a-z0-9])?)/(?P<page>[!-~]*)")
-"""A dashboard's path as Traefik's routes match it, in visible ASCII characters. ``page`` has a query too."""
+DASHBOARD = re.compile(r"/clusters/(?P<cluster>[a-z0-9]([a-z0-9.-]{0,126}[a-z0-9])?)/(?P<page>[!$-~]*)")
+"""A dashboard's path as Traefik's routes match it: visible ASCII without quotes and "#". ``page`` has the query too."""
+SEPARATOR = re.compile(r"[/\\?#;]")
+"""Ends a segment of a path, in the eyes of some server."""
 FIRST_PAGE = "status"
 
 
@@ -44,14 +46,13 @@ def login_address(site: Site, backend: Backend, state: str) -> str:
 def cluster_of(path: str) -> str | None:
     """Return the name of the cluster to which the path of a request belongs, query included; None for other paths.
 
-    A path that a proxy could read as another cluster's is none: with a segment ``..``, encoded once or twice, or with a
-    backslash.
+    A path that a server could read as another cluster's is none: with a segment ``..``, encoded once or twice.
     """
     found = DASHBOARD.fullmatch(path)
     if found is None:
         return None
-    page = unquote(unquote(found["page"].partition("?")[0])).replace("\\", "/")
-    return None if {".", ".."} & set(page.split("/")) else found["cluster"]
+    page = unquote(unquote(found["page"].partition("?")[0]))
+    return None if {".", ".."} & set(SEPARATOR.split(page)) else found["cluster"]
 
 
 def cookie_path(cluster: str) -> str:

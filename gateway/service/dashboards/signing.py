@@ -13,9 +13,12 @@ EXPIRES = "expires"
 Claims = Mapping[str, str | bool | float]
 
 
-def derived_key(secret: str) -> bytes:
-    """Return the key that follows from a secret of the gateway; all replicas of a gateway get the same one."""
-    return hmac.digest(secret.encode(), KEY_LABEL, "sha256")
+def derived_key(secret: str, label: bytes = KEY_LABEL) -> bytes:
+    """Return the key that follows from a secret of the gateway; all replicas of a gateway get the same one.
+
+    Keys of different labels tell nothing of each other.
+    """
+    return hmac.digest(secret.encode(), label, "sha256")
 
 
 def signed(key: bytes, purpose: str, claims: Claims, expires: float) -> str:

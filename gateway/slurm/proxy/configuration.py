@@ -8,17 +8,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.as_user import dashboard_guard
+from gateway.service.dashboards import traefik
+from gateway.settings import DASHBOARD_CALLBACK_PATH
 from gateway.slurm.proxy.addresses import Address
 
 SERVER = "server"
 """Name of the API server's router and service."""
-SERVER_PATHS = ("/api/",)
+SERVER_PATHS = ("/api/", DASHBOARD_CALLBACK_PATH)
 """Beginnings of the paths that the API server answers."""
 UNKNOWN = "unknown"
 """Name of the router of TLS connections without a cluster's server name. Its service has no servers, so Traefik closes
 them; without it, Traefik would answer with a certificate of its own."""
 BOUND = "bound"
 """Name of the middlewares that bound each source, of HTTP and of TCP."""
+DASHBOARD_LOGIN = "dashboard-login"
+"""Name of the middleware that asks the server who may see a dashboard."""
+DASHBOARD_HEADERS = "dashboard-headers-{}"
+"""Name of the middleware that keeps visitors' credentials from a cluster's dashboard, and gives it the secret."""
 CLUSTER_PATH = "cluster-path"
 """Name of the middleware that removes ``/clusters/NAME`` from a dashboard's paths."""
 MOST_REQUESTS = 512
@@ -37,6 +44,8 @@ class Targets:
 
     scheduler: Address | None = None
     dashboard: Address | None = None
+    secret: str = ""
+    """Secret by which the dashboard knows the proxy (:mod:`gateway.as_user.dashboard_guard`)."""
 
 
 def dynamic_configuration(server: str, clusters: Mapping[str, Targets]) -> dict[str, Any]:
@@ -53,6 +62,8 @@ def dynamic_configuration(server: str, clusters: Mapping[str, Targets]) -> dict[
         "http": {
             "middlewares": {
                 BOUND: {"inFlightReq": {"amount": MOST_REQUESTS, "sourceCriterion": {"ipStrategy": {"depth": 0}}}},
+                DASHBOARD_LOGIN: traefik.login(server),
+                **{DASHBOARD_HEADERS.format(name): _headers(clusters[name]) for name in dashboards},
                 CLUSTER_PATH: {"stripPrefixRegex": {"regex": ["^/clusters/[0-9a-f]{32}"]}},
             },
             "routers": {
@@ -78,9 +89,12 @@ def dynamic_configuration(server: str, clusters: Mapping[str, Targets]) -> dict[
     }
 
 
-def dashboard_middlewares() -> list[str]:
-    """Return the names of the middlewares through which a request to a dashboard passes, in their order."""
-    return [BOUND, CLUSTER_PATH]
+def dashboard_middlewares(name: str) -> list[str]:
+    """Return the names of the middlewares through which a request to a cluster's dashboard passes, in their order.
+
+    The login needs the credentials and the whole path.
+    """
+    return [BOUND, DASHBOARD_LOGIN, DASHBOARD_HEADERS.format(name), CLUSTER_PATH]
 
 
 def checked_name(name: str) -> str:
@@ -92,7 +106,11 @@ def checked_name(name: str) -> str:
 
 def _dashboard_router(name: str) -> dict[str, Any]:
     rule = f"Path(`/clusters/{name}`) || PathPrefix(`/clusters/{name}/`)"
-    return {"rule": rule, "service": name, "middlewares": dashboard_middlewares()}
+    return {"rule": rule, "service": name, "middlewares": dashboard_middlewares(name)}
+
+
+def _headers(targets: Targets) -> dict[str, Any]:
+    return traefik.without_credentials({dashboard_guard.HEADER: targets.secret})
 
 
 def _scheduler_router(name: str) -> dict[str, Any]:

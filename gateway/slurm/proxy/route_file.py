@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 from dask_gateway_server.backends.db_base import Cluster
 
+from gateway.service.dashboards import guard
 from gateway.site import SlurmGateway
 from gateway.slurm.proxy.addresses import address_of
 from gateway.slurm.proxy.configuration import Targets, checked_name, dynamic_configuration
@@ -28,9 +29,15 @@ class RouteFile:
     while the server is away.
     """
 
-    def __init__(self, path: Path, server: str, own_hosts: Set[str]) -> None:
-        """Write to ``path``. For ``server`` and ``own_hosts`` see the functions that take them."""
+    def __init__(
+        self, path: Path, server: str, own_hosts: Set[str], secret_of: Callable[[str], str] = guard.secret_of
+    ) -> None:
+        """Write to ``path``. For ``server`` and ``own_hosts`` see the functions that take them.
+
+        ``secret_of`` returns the secret of a cluster's dashboard.
+        """
         self._path, self._server, self._own_hosts = path, server, own_hosts
+        self._secret_of = secret_of
         self._clusters: dict[str, Targets] = {}
         self._written: str | None = None
         self._lock = asyncio.Lock()
@@ -73,7 +80,7 @@ class RouteFile:
         """Remove a route, as upstream's proxy does; it may be absent."""
         name = _name_of(kind, sni, path)
         targets = self._clusters.pop(name, Targets())
-        left = replace(targets, scheduler=None) if kind == "SNI" else replace(targets, dashboard=None)
+        left = replace(targets, scheduler=None) if kind == "SNI" else replace(targets, dashboard=None, secret="")
         if left != Targets():
             self._clusters[name] = left
         await self._write()
@@ -83,7 +90,8 @@ class RouteFile:
         if kind == "SNI":
             self._clusters[name] = replace(targets, scheduler=address_of(target, "tls", self._own_hosts))
         else:
-            self._clusters[name] = replace(targets, dashboard=address_of(target, "http", self._own_hosts))
+            address = address_of(target, "http", self._own_hosts)
+            self._clusters[name] = replace(targets, dashboard=address, secret=self._secret_of(name))
 
     async def _write(self) -> None:
         """Return when the file has the routes; one write serves all callers that wait for it."""

@@ -9,7 +9,7 @@ from gateway.slurm.proxy.configuration import Targets, checked_name, dashboard_m
 
 ONE, OTHER = "1" * 32, "2" * 32
 CLUSTERS = {
-    ONE: Targets(Address("node1", 40001), Address("node1", 40002)),
+    ONE: Targets(Address("node1", 40001), Address("node1", 40002), "secret of one"),
     OTHER: Targets(scheduler=Address("node2", 40003)),
 }
 FOUND = dynamic_configuration("http://127.0.0.1:8088", CLUSTERS)
@@ -27,8 +27,8 @@ def test_a_cluster_without_a_dashboard_has_no_path():
     assert set(FOUND["http"]["routers"]) == {"server", ONE}
 
 
-def test_the_server_gets_the_paths_of_the_api_alone():
-    assert FOUND["http"]["routers"]["server"]["rule"] == "PathPrefix(`/api/`)"
+def test_the_server_gets_the_paths_of_the_api_and_of_the_login_alone():
+    assert FOUND["http"]["routers"]["server"]["rule"] == "PathPrefix(`/api/`) || PathPrefix(`/dashboards/callback`)"
     assert FOUND["http"]["services"]["server"] == {"loadBalancer": {"servers": [{"url": "http://127.0.0.1:8088"}]}}
 
 
@@ -38,7 +38,20 @@ def test_each_route_that_leads_somewhere_is_bounded():
             assert set(router.get("middlewares", ())) <= set(protocol["middlewares"])
             assert "bound" in router.get("middlewares", ()) or name == "unknown"
     assert FOUND["tcp"]["services"]["unknown"] == {"loadBalancer": {"servers": []}}
-    assert FOUND["http"]["routers"][ONE]["middlewares"] == dashboard_middlewares()
+    assert FOUND["http"]["routers"][ONE]["middlewares"] == dashboard_middlewares(ONE)
+
+
+@pytest.mark.finding("R5")
+def test_a_dashboard_is_reached_after_the_login_and_without_credentials():
+    bound, login, headers, path = (FOUND["http"]["middlewares"][name] for name in dashboard_middlewares(ONE))
+    assert login["forwardAuth"]["address"] == "http://127.0.0.1:8088/dashboards/authorize"
+    assert login["forwardAuth"]["trustForwardHeader"] is False
+    assert headers["headers"]["customRequestHeaders"] == {
+        "Authorization": "",
+        "Cookie": "",
+        "X-Dask-Gateway-Dashboard": "secret of one",
+    }
+    assert set(bound) | set(path) == {"inFlightReq", "stripPrefixRegex"}
 
 
 def test_schedulers_keep_their_tls():

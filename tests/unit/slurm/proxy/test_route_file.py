@@ -23,7 +23,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def routes(path):
-    return RouteFile(path, SERVER, {"submission"})
+    return RouteFile(path, SERVER, {"submission"}, "secret of {}".format)
 
 
 def found(path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gateway.as_user import dashboard_guard
 from gateway.service.tls import new_keypair
 from gateway.slurm.proxy import configuration
 from gateway.slurm.proxy.addresses import Address
@@ -27,16 +28,25 @@ HALF = {
 
 
 class Pages(http.server.BaseHTTPRequestHandler):
-    """Answers each request with its path; ``/api/late`` when the test says so."""
+    """Answers each request with its path; ``/api/late`` when the test says so.
+
+    As the server, it refuses the dashboard to visitors with the token "bob".
+    """
 
     late = threading.Event()
 
     def do_GET(self) -> None:
         if self.path == "/api/late":
             self.late.wait(30)
-        self.send_response(200)
+        is_bob = self.path == "/dashboards/authorize" and self.headers["Authorization"] == "token bob"
+        self.send_response(403 if is_bob else 200)
         self.end_headers()
         self.wfile.write(f"{self.path} of {self.headers['Host']}".encode())
+        for name in ("Authorization", "Cookie"):
+            if name in self.headers:
+                self.wfile.write(f" with {name}".encode())
+        if self.headers[dashboard_guard.HEADER] == "secret":
+            self.wfile.write(b" by the proxy")
 
     def log_message(self, *_) -> None:
         """Print nothing."""
@@ -76,7 +86,7 @@ def scheduler(tmp_path: Path) -> Iterator[int]:
 @pytest.fixture
 def served(front: Front, pages: int, scheduler: int) -> Front:
     """Traefik with the routes of the API server and of one cluster."""
-    targets = Targets(Address("127.0.0.1", scheduler), Address("127.0.0.1", pages))
+    targets = Targets(Address("127.0.0.1", scheduler), Address("127.0.0.1", pages), "secret")
     front.serve(dynamic_configuration(f"http://127.0.0.1:{pages}", {NAME: targets}))
     front.await_path(f"/clusters/{NAME}/status")
     return front
@@ -89,7 +99,7 @@ def ask(connection: socket.socket) -> bytes:
 
 def test_one_port_carries_the_api_the_dashboards_and_the_schedulers(served):
     assert served.get("/api/health?token=sesame", Host="gateway", Authorization="token s3cret")[1].startswith("/api/")
-    assert served.get(f"/clusters/{NAME}/status", Host="gateway") == (200, "/status of gateway")
+    assert served.get(f"/clusters/{NAME}/status", Host="gateway") == (200, "/status of gateway by the proxy")
     for unknown in ("/", "/api", f"/clusters/{'2' * 32}/status", f"/clusters/{NAME}0/status", "/dashboard/"):
         assert served.get(unknown, Host="gateway")[0] == 404
     with served.connect(SNI) as connection:
@@ -98,6 +108,15 @@ def test_one_port_carries_the_api_the_dashboards_and_the_schedulers(served):
     assert '"RequestPath":"/api/health"' in log
     assert "sesame" not in log
     assert "s3cret" not in log
+
+
+@pytest.mark.finding("R5")
+def test_a_dashboard_opens_to_visitors_whom_the_server_admits_and_gets_no_credential(served):
+    page = f"/clusters/{NAME}/status"
+    status, text = served.get(page, Host="gateway", Authorization="token bob")
+    assert (status, text) == (403, "/dashboards/authorize of " + text.rpartition(" of ")[2])
+    headers = {"Authorization": "token alice", "Cookie": "dask-dashboard=x", dashboard_guard.HEADER: "made-up"}
+    assert served.get(page, Host="gateway", **headers) == (200, "/status of gateway by the proxy")
 
 
 @pytest.mark.parametrize("name", [f"daskgateway-{'2' * 32}", "gateway"])
