@@ -1,7 +1,7 @@
 """The bundle: what Ansible installs on a submission host.
 
-One archive holds the locked wheels of the gateway, the other holds the project's own wheel. The proxy's program, Traefik,
-is one static file, which comes in a wheel.
+One archive holds the locked wheels of the gateway, the other holds the project's own wheel. The proxy's program,
+Traefik, is one static file, which comes in a wheel.
 """
 
 import shutil

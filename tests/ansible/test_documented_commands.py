@@ -80,7 +80,7 @@ def test_without_archives_and_token_the_error_names_them_and_the_command(run) ->
         command = command.replace(argument, "")
     answer = run(command)
     assert answer.returncode != 0
-    names = "gateway_packages_archive, gateway_project_archive, gateway_hub_token_file"
+    names = "gateway_packages_archive, gateway_project_archive, gateway_traefik_program, gateway_hub_token_file"
     assert f"The role gateway needs {names}." in answer.stdout
     assert all(part in answer.stdout for part in PARTS)
     assert "unreachable=0" in answer.stdout, "the checks come before the first connection"

@@ -57,7 +57,7 @@ def test_addresses_of_compute_nodes(target, scheme, expected):
     ],
 )
 def test_other_addresses_are_refused_in_a_short_line(target):
-    with pytest.raises(ValueError, match="address|port|host") as caught:
+    with pytest.raises(ValueError, match=r"address|port|host") as caught:
         address_of(target, "tls", OWN)
     assert len(str(caught.value)) < 600
 

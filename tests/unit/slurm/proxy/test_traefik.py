@@ -121,7 +121,7 @@ def test_a_dashboard_opens_to_visitors_whom_the_server_admits_and_gets_no_creden
 
 @pytest.mark.parametrize("name", [f"daskgateway-{'2' * 32}", "gateway"])
 def test_unknown_server_names_get_no_certificate(served, name):
-    with pytest.raises(OSError, match="reset|EOF"):
+    with pytest.raises(OSError, match=r"reset|EOF"):
         served.connect(name)
 
 
@@ -147,7 +147,7 @@ def test_each_source_is_bounded_and_host_names_do_not_multiply_it(front, pages, 
     front.await_path(f"/clusters/{NAME}/status")
     with ExitStack() as stack:
         held = [stack.enter_context(front.connect(SNI)) for _ in range(2)]
-        with pytest.raises(OSError, match="reset|EOF"):
+        with pytest.raises(OSError, match=r"reset|EOF"):
             front.connect(SNI)
         assert b"/scheduler" in ask(held[0])
         waiting = [stack.enter_context(front.connect()) for _ in range(3)]
