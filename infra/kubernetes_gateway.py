@@ -12,7 +12,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 
 from gateway import settings
 from gateway.kubernetes import names
-from gateway.site import AccountSource, Site
+from gateway.site import Site
 from infra.dashboards import DashboardMiddlewares
 from infra.exposure import DO_NOT_WAIT
 from infra.proxy import Proxy
@@ -54,7 +54,6 @@ class KubernetesGateway(pulumi.ComponentResource):
         self.site = self._config_map("site", posixpath.basename(settings.DEFAULT_SITE), site_text)
         self.trust = self._trust()
         self.hub_token = self._hub_token()
-        self.pool_holders = self._pool_holders()
         site_mount = _config_mount("site", posixpath.dirname(settings.DEFAULT_SITE), self._object_name("site"))
         digest = _digest(site_text, args.directory_ca or "")
         self.api = self._api(site_mount, digest)
@@ -110,7 +109,11 @@ class KubernetesGateway(pulumi.ComponentResource):
                 component=names.API_COMPONENT,
                 image=self._gateway.images.server,
                 arguments=["python", "-m", "gateway.kubernetes", "api"],
-                ports={"http": names.API_PORT, "metrics": names.METRICS_PORT},
+                ports={
+                    "http": names.API_PORT,
+                    "proxied": self._gateway.proxied_api_port,
+                    "metrics": names.METRICS_PORT,
+                },
                 readiness={"http_get": {"path": "/api/health", "port": "http"}},
                 rules=[
                     {"api_groups": [""], "resources": ["secrets"], "verbs": ["get", "create"]},
@@ -119,7 +122,6 @@ class KubernetesGateway(pulumi.ComponentResource):
                         "resources": ["daskclusters"],
                         "verbs": ["get", "list", "watch", "create", "patch", "delete"],
                     },
-                    *self._pool_rules(),
                 ],
                 resources=PYTHON_RESOURCES,
                 replicas=self._gateway.api_replicas,
@@ -135,24 +137,6 @@ class KubernetesGateway(pulumi.ComponentResource):
             opts=self._child,
         )
 
-    def _pool_holders(self) -> ConfigMap | None:
-        """Declare the ConfigMap in which the API server records holders of accounts. None if no class uses the pool."""
-        classes = self._args.site.identity.classes
-        if not any(user_class.account is AccountSource.POOL for user_class in classes):
-            return None
-        name = names.pool_holders_name(self._gateway.release)
-        # The API server writes the data. Without it, other users could get the accounts of today's holders.
-        options = pulumi.ResourceOptions(parent=self, ignore_changes=["data"], retain_on_delete=True)
-        return ConfigMap(name, metadata=self._metadata(name), opts=options)
-
-    def _pool_rules(self) -> list[dict[str, list[str]]]:
-        if self.pool_holders is None:
-            return []
-        name = names.pool_holders_name(self._gateway.release)
-        return [
-            {"api_groups": [""], "resources": ["configmaps"], "resource_names": [name], "verbs": ["get", "patch"]},
-        ]
-
     def _api_service(self) -> Service:
         name = names.api_name(self._gateway.release)
         return Service(
@@ -160,7 +144,10 @@ class KubernetesGateway(pulumi.ComponentResource):
             metadata={**self._metadata(name), "annotations": DO_NOT_WAIT},
             spec={
                 "selector": self.api.labels,
-                "ports": [{"name": "http", "port": names.API_PORT, "target_port": "http"}],
+                "ports": [
+                    {"name": "http", "port": names.API_PORT, "target_port": "http"},
+                    {"name": "proxied", "port": self._gateway.proxied_api_port, "target_port": "proxied"},
+                ],
             },
             opts=self._child,
         )

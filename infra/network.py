@@ -11,7 +11,7 @@ import pulumi
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from gateway.kubernetes import names
-from gateway.site import Prometheus
+from gateway.site import Prometheus, Site
 from infra.kubernetes_gateway import CONTROLLER_COMPONENT
 from infra.proxy import PROXY_COMPONENT, WEB_CONTAINER_PORT
 
@@ -24,14 +24,10 @@ class NetworkPolicies(pulumi.ComponentResource):
     """One policy that denies all ingress to the gateway's pods, and one per component that allows its connections."""
 
     def __init__(
-        self,
-        name: str,
-        release: str,
-        namespace: pulumi.Input[str],
-        prometheus: Prometheus | None = None,
-        opts: pulumi.ResourceOptions | None = None,
+        self, name: str, site: Site, namespace: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("af-dask-gateway:infra:NetworkPolicies", name, {}, opts)
+        release, prometheus = site.kubernetes.release, site.kubernetes.prometheus
         self._release, self._namespace = release, namespace
         traefik, api = self._pods(PROXY_COMPONENT), self._pods(names.API_COMPONENT)
         scheduler, worker = self._pods(names.SCHEDULER_COMPONENT), self._pods(names.WORKER_COMPONENT)
@@ -40,7 +36,11 @@ class NetworkPolicies(pulumi.ComponentResource):
             self._policy(
                 names.API_COMPONENT,
                 self._labels(names.API_COMPONENT),
-                [_ingress([traefik, scheduler], [names.API_PORT])],
+                [
+                    # On this port, the API server believes the client's address that Traefik gives.
+                    _ingress([traefik], [site.kubernetes.proxied_api_port]),
+                    _ingress([scheduler], [names.API_PORT]),
+                ],
             ),
             # Ingress controller and load balancer send clients' connections to Traefik, so it accepts all addresses.
             self._policy(

@@ -17,7 +17,7 @@ def build(settings: StackSettings) -> None:
     namespace = GatewayNamespace("namespace", site.kubernetes)
     definitions = CustomResourceDefinitions("definitions", manage_traefik=site.kubernetes.manage_traefik_crds)
     Storage("storage", site, namespace.name)
-    NetworkPolicies("network", site.kubernetes.release, namespace.name, site.kubernetes.prometheus)
+    NetworkPolicies("network", site, namespace.name)
     KubernetesGateway(
         "kubernetes-gateway",
         KubernetesGatewayArgs(

@@ -45,6 +45,7 @@ class Proxy(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         self._gateway, self._namespace, self._definitions = gateway, namespace, definitions
         self.ready_route = self._ready_route()
+        self.rate_limit = self._rate_limit()
         self.api_route = self._api_route()
         self.clusters_middleware = self._clusters_middleware()
         self.certificate = self._certificate()
@@ -109,7 +110,9 @@ class Proxy(pulumi.ComponentResource):
             depends_on=[*self._definitions, self.ready_route, self.certificate],
         )
 
-    def _object(self, kind: str, name: str, spec: Mapping[str, Any]) -> CustomResource:
+    def _object(
+        self, kind: str, name: str, spec: Mapping[str, Any], after: Sequence[pulumi.Resource] = ()
+    ) -> CustomResource:
         labels = {**names.common_labels(self._gateway.release), names.INSTANCE_LABEL: self._gateway.release}
         return CustomResource(
             f"{kind.lower()}-{name}",
@@ -117,7 +120,7 @@ class Proxy(pulumi.ComponentResource):
             kind=kind,
             metadata={"name": name, "namespace": self._namespace, "labels": labels},
             spec=spec,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(self._definitions)),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[*self._definitions, *after]),
         )
 
     def _ready_route(self) -> CustomResource:
@@ -136,9 +139,24 @@ class Proxy(pulumi.ComponentResource):
         route = {
             "kind": "Rule",
             "match": "PathPrefix(`/`)",
-            "services": [{"name": name, "port": names.API_PORT}],
+            "services": [{"name": name, "port": self._gateway.proxied_api_port}],
+            "middlewares": [{"name": self._rate_limit_name()}],
         }
-        return self._object("IngressRoute", name, {"entryPoints": [names.WEB_ENTRYPOINT], "routes": [route]})
+        spec = {"entryPoints": [names.WEB_ENTRYPOINT], "routes": [route]}
+        # Traefik serves no route whose Middleware is missing.
+        return self._object("IngressRoute", name, spec, after=[self.rate_limit])
+
+    def _rate_limit(self) -> CustomResource:
+        """Declare the bound on a client's requests to the API."""
+        bound = self._gateway.rate_limit
+        limit: dict[str, Any] = {"average": bound.requests_per_second, "burst": bound.burst}
+        # A trusted proxy in front of Traefik hides its clients' addresses, and sends them in X-Forwarded-For.
+        if self._gateway.trusted_proxies:
+            limit["sourceCriterion"] = {"ipStrategy": {"depth": 1}}
+        return self._object("Middleware", self._rate_limit_name(), {"rateLimit": limit})
+
+    def _rate_limit_name(self) -> str:
+        return f"rate-limit-{self._gateway.release}"
 
     def _certificate(self) -> Secret:
         """Declare Traefik's default certificate, which clients get when no route has their SNI name (yet).
@@ -181,7 +199,9 @@ def _scheduler_closing_seconds(gateway: KubernetesGateway) -> int:
 
 
 def _arguments(gateway: KubernetesGateway) -> list[str]:
+    trusted = ",".join(str(network) for network in gateway.trusted_proxies)
     return [
+        *([f"--entrypoints.{names.WEB_ENTRYPOINT}.forwardedheaders.trustedips={trusted}"] if trusted else ()),
         "--global.checknewversion=false",
         "--global.sendanonymoususage=false",
         "--log.level=INFO",

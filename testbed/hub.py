@@ -97,7 +97,11 @@ def _write_configuration() -> str:
     MOUNTED.mkdir(parents=True, exist_ok=True)
     accounts = {person.name: auth_state(person) for person in people.load().people}
     (MOUNTED / "accounts.json").write_text(json.dumps(accounts))
-    written = {"services.json": _services(), "administrators.json": _administrators()}
+    written = {
+        "services.json": _services(),
+        "account-readers.json": _account_readers(),
+        "administrators.json": _administrators(),
+    }
     for name, value in written.items():
         (MOUNTED / name).write_text(json.dumps(value))
     return content.digest(*(MOUNTED / name for name in written))
@@ -119,15 +123,23 @@ def _services() -> list[Mapping[str, str | bool]]:
     ]
 
 
+def _account_readers() -> list[str]:
+    """Return the services of the gateways that serve users whose accounts the hub has."""
+    described = site.load(SITE)
+    lent = {item.name for item in described.identity.classes if item.account is not site.AccountSource.DIRECTORY}
+    gateways = [described.gateway(backend) for backend in site.Backend]
+    return [gateway.hub_service for gateway in gateways if lent & set(gateway.classes)]
+
+
 def _administrators() -> list[str]:
     return [person.name for person in people.load().people if person.is_administrator]
 
 
 def auth_state(person: people.Person) -> Mapping[str, int]:
-    """Return what the hub tells the gateways of a person: uid and gid, for classes whose accounts the hub knows."""
+    """Return what the hub tells the gateways of a person: uid and gid of the account that the hub lends, if it does."""
     identity = site.load(SITE).identity
     account = people.load().account_of(person)
-    if account is None or accounts.classify(person.name, identity.classes).account is not site.AccountSource.HUB:
+    if account is None or accounts.classify(person.name, identity.classes).account is site.AccountSource.DIRECTORY:
         return {}
     return {identity.hub.uid_key: account.uid, identity.hub.gid_key: people.load().gid(account.group)}
 

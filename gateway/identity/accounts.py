@@ -17,7 +17,6 @@ USER_NAME = re.compile(r"[a-z][a-z0-9._-]{0,62}")
 """JupyterHub names that are safe in labels, paths and LDAP filters."""
 IDENTITY_VARIABLES = ("NB_UID", "NB_GID")
 """Variables that CERN and FNAL users must pass in ``env`` (user guide, section 2)."""
-POSIX_ID = re.compile(r"[1-9][0-9]{0,9}")
 MOST_POSIX_ID = 2**32 - 2
 """The largest uid or gid. The next number, 2**32 - 1, means "unchanged" to the kernel (chown(2))."""
 
@@ -101,16 +100,15 @@ def account_from_entries(
     return Account(name, uid, gid, tuple(supplementary))
 
 
-def pool_name(uid: int, people: Iterable[Mapping[str, Any]], pool: site.Pool) -> str:
-    """Return the name of the pool account in the entries that an LDAP search for a uid found.
+def name_of_uid(uid: int, people: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return the name in the entries that an LDAP search for a uid found; None without an entry.
 
-    Raises :class:`AccountUnknown` unless exactly one entry has that uid, and the site lends its account to the user who
-    names it first.
+    Raises :class:`AccountUnknown` when the uid belongs to several names.
     """
-    names = [values(entry["uid"]) for entry in people]
-    if len(names) != 1 or len(names[0]) != 1 or not pool.lends_by_claim(names[0][0]):
-        raise AccountUnknown(f"The uid {uid} is not that of a pool account: pass NB_UID of your session.")
-    return names[0][0]
+    names = [name for entry in people for name in values(entry["uid"])]
+    if len(names) > 1:
+        raise AccountUnknown(f"The directory has {len(names)} names for the uid {uid}: ask the administrators.")
+    return names[0] if names else None
 
 
 def values(value: Any) -> list[str]:
@@ -127,35 +125,11 @@ def number(value: Any) -> int:
     return int(found[0])
 
 
-def claimed_numbers(env: Mapping[str, object], label: str) -> tuple[int, int]:
-    """Return NB_UID and NB_GID of ``env``, for a user whose class has the given label.
-
-    Raises :class:`Refusal` when one is missing or is not a uid or gid of a user.
-    """
-    _refuse_missing(env, label)
-    uid, gid = (_claimed(env, name) for name in IDENTITY_VARIABLES)
-    return uid, gid
-
-
-def _claimed(env: Mapping[str, object], name: str) -> int:
-    value = env[name]
-    if not isinstance(value, str) or not POSIX_ID.fullmatch(value) or int(value) > MOST_POSIX_ID:
-        raise Refusal(f"env[{name!r}] is not the number of your account: pass os.environ[{name!r}].")
-    return int(value)
-
-
 def check_claim(env: Mapping[str, object], account: Account, label: str) -> None:
     """Check that NB_UID and NB_GID of ``env`` equal the account's numbers (user guide, section 2).
 
     Raises :class:`Refusal` when one is missing or differs.
     """
-    _refuse_missing(env, label)
-    for name, wanted in zip(IDENTITY_VARIABLES, (account.uid, account.gid), strict=True):
-        if env[name] != str(wanted):
-            raise Refusal(f"env[{name!r}] is not {wanted}, which your account has: pass os.environ[{name!r}].")
-
-
-def _refuse_missing(env: Mapping[str, object], label: str) -> None:
     missing = [name for name in IDENTITY_VARIABLES if name not in env]
     if missing:
         lines = ", ".join(f'"{name}": os.environ["{name}"]' for name in IDENTITY_VARIABLES)
@@ -163,3 +137,6 @@ def _refuse_missing(env: Mapping[str, object], label: str) -> None:
         raise Refusal(
             f"env lacks {names}, which {label} users must pass: env = dict(os.environ), or env = {{{lines}, ...}}."
         )
+    for name, wanted in zip(IDENTITY_VARIABLES, (account.uid, account.gid), strict=True):
+        if env[name] != str(wanted):
+            raise Refusal(f"env[{name!r}] is not {wanted}, which your account has: pass os.environ[{name!r}].")

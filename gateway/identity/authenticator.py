@@ -5,27 +5,28 @@ JupyterHub names the user of a token; the site gives the user's class and the so
 
 from typing import Any
 
-from aiohttp import ClientError, ClientTimeout, web
+from aiohttp import web
 from dask_gateway_server.auth import JupyterHubAuthenticator, unauthorized
 from dask_gateway_server.models import User
 from traitlets import Instance, Integer, Unicode, default
 
 from gateway import settings
 from gateway.errors import Refusal
-from gateway.identity import accounts, directory
+from gateway.identity import accounts, directory, pool, source
+from gateway.identity.guard import Bounds, CredentialRefused, Guard, TooManyAttempts
+from gateway.identity.hub import Hub, HubUnavailable
 from gateway.site import AccountSource, Backend, Site, UserClass
 
-HUB_TIMEOUT = ClientTimeout(total=10)
-"""Bounds our own requests to the hub, in seconds. Upstream's requests to the hub have no timeout."""
+TOKENS = Bounds(attempts=10, attempt_seconds=2, refused_seconds=10)
+"""Bounds on users' tokens that JupyterHub does not know."""
+PERSON = web.RequestKey("person", str)
+"""Key of the name in the request whose token JupyterHub knows."""
 
 
 class FacilityUser(User):  # type: ignore[misc] # upstream has no types
-    """A user of this facility, with the account under which the user's clusters run.
+    """A user of this facility, with the account under which the user's clusters run."""
 
-    The account is None for a user of the pool, because only the request for a cluster names the pool account.
-    """
-
-    def __init__(self, user: User, user_class: UserClass, account: accounts.Account | None) -> None:
+    def __init__(self, user: User, user_class: UserClass, account: accounts.Account) -> None:
         super().__init__(user.name, groups=user.groups, admin=user.admin)
         self.user_class, self.account = user_class, account
 
@@ -60,6 +61,8 @@ class HubAuthenticator(JupyterHubAuthenticator):  # type: ignore[misc] # upstrea
     async def setup(self, app: web.Application) -> None:
         """Open the HTTP session to the hub, and create the client of the directory."""
         await super().setup(app)
+        self.hub = Hub(self.session, self.jupyterhub_api_url, self.ssl_context)
+        self.guard = Guard(TOKENS)
         self.directory = directory.of_identity(self.site.identity)
 
     def get_token(self, request: web.Request) -> str | None:
@@ -70,26 +73,39 @@ class HubAuthenticator(JupyterHubAuthenticator):  # type: ignore[misc] # upstrea
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         return token if kind == "jupyterhub" and token else None
 
+    async def authenticate_and_handle(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Answer a user's request as upstream does, with a cookie that no script and no other site can use."""
+        response: web.StreamResponse = await super().authenticate_and_handle(request, handler)
+        if self.cookie_name in response.cookies:
+            cookie = response.cookies[self.cookie_name]
+            cookie["httponly"], cookie["samesite"] = True, "Lax"
+            cookie["secure"] = self.site.gateway(Backend(self.backend)).address.startswith("https:")
+        return response
+
     async def authenticate(self, request: web.Request) -> FacilityUser:
         """Return the user whose token the request carries.
 
-        Answers 401 without a valid token, 422 with the reason when this gateway does not serve the user, and 502 when
-        the hub does not answer.
+        Answers 401 without a valid token, 422 with the reason when this gateway does not serve the user, 429 when the
+        source address has sent too many unknown tokens, and 502 for each fault of the hub.
         """
+        token = self.get_token(request)
+        if token is None:
+            raise unauthorized("jupyterhub")
         try:
-            user = await super().authenticate(request)
-        except ClientError as error:
-            self.log.error("JupyterHub can't be reached: %s", error)
-            reason = "The gateway can't reach JupyterHub to verify your token: try again in a minute."
-            raise web.HTTPBadGateway(reason=reason) from error
-        except web.HTTPInternalServerError as error:
-            # JupyterHub answers 403 to an unknown token; upstream turns that into an internal error
-            # (dask-gateway-server 2026.3.0, not reported).
-            if error.reason.startswith("Permission failure"):
-                raise unauthorized("jupyterhub") from error
-            raise
-        try:
+            user = await self.guard.checked(
+                request[source.SOURCE], token, lambda: self.hub.user_of(token, self.jupyterhub_service_name)
+            )
+            request[PERSON] = user.name
             return await self._facility_user(user)
+        except CredentialRefused as error:
+            raise unauthorized("jupyterhub") from error
+        except TooManyAttempts as error:
+            reason = "Too many unknown tokens came from your address: try again in a minute."
+            raise web.HTTPTooManyRequests(reason=reason) from error
+        except HubUnavailable as error:
+            self.log.error("%s", error)
+            reason = f"The gateway can't verify who you are now, because {error}: try again in a minute."
+            raise web.HTTPBadGateway(reason=reason) from error
         except Refusal as refusal:
             self.log.info("Refused user %s: %s", user.name, refusal)
             raise web.HTTPUnprocessableEntity(reason=str(refusal)) from refusal
@@ -100,28 +116,21 @@ class HubAuthenticator(JupyterHubAuthenticator):  # type: ignore[misc] # upstrea
         gateway = self.site.gateway(Backend(self.backend))
         if user_class.name not in gateway.classes:
             raise Refusal(gateway.refusal)
-        if user_class.account is AccountSource.POOL:
-            return FacilityUser(user, user_class, None)
-        if user_class.account is AccountSource.HUB:
-            account = accounts.account_from_auth_state(user.name, await self._auth_state(user.name), identity.hub)
-        else:
+        if user_class.account is AccountSource.DIRECTORY:
             account = await self._own_account(user.name)
+        else:
+            account = await self._lent_account(user.name, user_class.account)
         return FacilityUser(user, user_class, accounts.checked(account, identity))
 
     async def _own_account(self, name: str) -> accounts.Account:
-        pool = self.site.identity.pool
-        if pool is not None and pool.has(name):
+        lent = self.site.identity.pool
+        if lent is not None and lent.has(name):
             raise Refusal(f"{name!r} is the name of a pool account, not of a user: log in under your own user name.")
         return await self.directory.account(name)
 
-    async def _auth_state(self, name: str) -> dict[str, Any] | None:
-        headers = {"Authorization": f"token {self.jupyterhub_api_token}"}
-        url = f"{self.jupyterhub_api_url}/users/{name}"
-        async with self.session.get(url, headers=headers, ssl=self.ssl_context, timeout=HUB_TIMEOUT) as response:
-            if response.status != 200:
-                self.log.error("JupyterHub answers %d for %s", response.status, url)
-                raise directory.DirectoryUnavailable(
-                    f"JupyterHub can't give the account of {name!r} now: try again in a minute."
-                )
-            auth_state: dict[str, Any] | None = (await response.json()).get("auth_state")
-            return auth_state
+    async def _lent_account(self, name: str, account_source: AccountSource) -> accounts.Account:
+        identity = self.site.identity
+        state = await self.hub.auth_state_of(name, self.jupyterhub_api_token)
+        stated = accounts.checked(accounts.account_from_auth_state(name, state, identity.hub), identity)
+        entry = await self.directory.account_of_uid(stated.uid)
+        return pool.lent(stated, entry, account_source, identity.pool)

@@ -18,10 +18,13 @@ from ldap3.utils.conv import escape_filter_chars
 from gateway import site
 from gateway.errors import Refusal
 from gateway.identity import accounts
-from gateway.identity.accounts import Account
+from gateway.identity.accounts import Account, AccountUnknown
 
 Attributes = dict[str, Any]
 Key = TypeVar("Key", str, int)
+Found = TypeVar("Found", Account, Account | None)
+UNKNOWN_SECONDS = 10
+"""How long the cache answers for a name that the directory does not have, or has in a form that is no account."""
 
 
 class DirectoryUnavailable(Refusal):
@@ -37,8 +40,8 @@ class Directory(Protocol):
         Raises :class:`gateway.identity.accounts.AccountUnknown`, :class:`DirectoryUnavailable`.
         """
 
-    async def pool_account(self, uid: int) -> Account:
-        """Return the pool account with that uid. Callers use it only for a site that has a pool.
+    async def account_of_uid(self, uid: int) -> Account | None:
+        """Return the account with that uid, or None.
 
         Raises :class:`gateway.identity.accounts.AccountUnknown`, :class:`DirectoryUnavailable`.
         """
@@ -48,7 +51,7 @@ class LdapDirectory:
     """The site's LDAP directory (RFC 2307). Each look-up runs in a thread, over TLS with a verified certificate."""
 
     def __init__(self, identity: site.Identity) -> None:
-        self.settings, self.pool = identity.directory, identity.pool
+        self.settings = identity.directory
         tls = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_file=self.settings.ca_file)
         self._server = ldap3.Server(
             self.settings.url, tls=tls, connect_timeout=self.settings.timeout_seconds, get_info=ldap3.NONE
@@ -58,11 +61,11 @@ class LdapDirectory:
         """See :meth:`Directory.account`."""
         return await self._look_up(f"of {name!r}", functools.partial(self._account, name))
 
-    async def pool_account(self, uid: int) -> Account:
-        """See :meth:`Directory.pool_account`."""
-        return await self._look_up(f"with the uid {uid}", functools.partial(self._pool_account, uid))
+    async def account_of_uid(self, uid: int) -> Account | None:
+        """See :meth:`Directory.account_of_uid`."""
+        return await self._look_up(f"with the uid {uid}", functools.partial(self._account_of_uid, uid))
 
-    async def _look_up(self, whose: str, query_account: Callable[[ldap3.Connection], Account]) -> Account:
+    async def _look_up(self, whose: str, query_account: Callable[[ldap3.Connection], Found]) -> Found:
         try:
             return await asyncio.to_thread(self._connected, query_account)
         except LDAPException as error:
@@ -70,7 +73,7 @@ class LdapDirectory:
                 f"The account {whose} can't be looked up now ({type(error).__name__}): try again in a minute."
             ) from error
 
-    def _connected(self, query_account: Callable[[ldap3.Connection], Account]) -> Account:
+    def _connected(self, query_account: Callable[[ldap3.Connection], Found]) -> Found:
         with ldap3.Connection(
             self._server,
             auto_bind=True,
@@ -92,11 +95,9 @@ class LdapDirectory:
         )
         return accounts.account_from_entries(name, people, groups)
 
-    def _pool_account(self, uid: int, connection: ldap3.Connection) -> Account:
-        assert self.pool is not None
-        return self._account(
-            accounts.pool_name(uid, self._people(connection, f"(uidNumber={uid:d})"), self.pool), connection
-        )
+    def _account_of_uid(self, uid: int, connection: ldap3.Connection) -> Account | None:
+        name = accounts.name_of_uid(uid, self._people(connection, f"(uidNumber={uid:d})"))
+        return None if name is None else self._account(name, connection)
 
     def _people(self, connection: ldap3.Connection, condition: str) -> list[Attributes]:
         query = f"(&(objectClass=posixAccount){condition})"
@@ -115,24 +116,28 @@ class CachedDirectory:
         self, directory: Directory, settings: site.Directory, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._directory, self._settings, self._clock = directory, settings, clock
-        self._cache: dict[str | int, tuple[float, Account]] = {}
+        self._cache: dict[str | int, tuple[float, Account | None]] = {}
+        self._unknown: dict[str | int, tuple[float, str]] = {}
         self._retry_after = float("-inf")
 
     async def account(self, name: str) -> Account:
         """See :meth:`Directory.account`; the account is at most as old as the site allows."""
-        return await self._cached(name, self._directory.account)
+        found = await self._cached(name, self._directory.account)
+        assert found is not None
+        return found
 
-    async def pool_account(self, uid: int) -> Account:
-        """See :meth:`Directory.pool_account`; the account is at most as old as the site allows."""
-        return await self._cached(uid, self._directory.pool_account)
+    async def account_of_uid(self, uid: int) -> Account | None:
+        """See :meth:`Directory.account_of_uid`; the account is at most as old as the site allows."""
+        return await self._cached(uid, self._directory.account_of_uid)
 
-    async def _cached(self, key: Key, ask: Callable[[Key], Awaitable[Account]]) -> Account:
+    async def _cached(self, key: Key, ask: Callable[[Key], Awaitable[Account | None]]) -> Account | None:
         known = self._cached_within(key, self._settings.cache_seconds)
         if known is not None:
-            return known
+            return known[0]
         older = self._cached_within(key, self._settings.outage_seconds)
         if older is not None and self._clock() < self._retry_after:
-            return older
+            return older[0]
+        self._refuse_unknown(key)
         try:
             account = await ask(key)
         except DirectoryUnavailable:
@@ -140,20 +145,31 @@ class CachedDirectory:
             self._retry_after = self._clock() + self._settings.timeout_seconds
             if older is None:
                 raise
-            return older
+            return older[0]
+        except AccountUnknown as unknown:
+            self._cache.pop(key, None)
+            self._drop_expired()
+            self._unknown[key] = (self._clock(), str(unknown))
+            raise
         self._drop_expired()
         self._cache[key] = (self._clock(), account)
         return account
 
-    def _cached_within(self, key: str | int, seconds: float) -> Account | None:
+    def _refuse_unknown(self, key: str | int) -> None:
+        asked, text = self._unknown.get(key, (float("-inf"), ""))
+        if self._clock() - asked < UNKNOWN_SECONDS:
+            raise AccountUnknown(text)
+
+    def _cached_within(self, key: str | int, seconds: float) -> tuple[Account | None] | None:
         asked, account = self._cache.get(key, (float("-inf"), None))
-        return account if self._clock() - asked < seconds else None
+        return (account,) if self._clock() - asked < seconds else None
 
     def _drop_expired(self) -> None:
-        """Drop accounts that are too old for any use. This bounds the cache to the users of that time."""
+        """Drop answers that are too old for any use. This bounds the cache to the users of that time."""
         longest = max(self._settings.cache_seconds, self._settings.outage_seconds)
-        for key in [key for key, (asked, _) in self._cache.items() if self._clock() - asked >= longest]:
-            del self._cache[key]
+        now = self._clock()
+        self._cache = {key: found for key, found in self._cache.items() if now - found[0] < longest}
+        self._unknown = {key: found for key, found in self._unknown.items() if now - found[0] < UNKNOWN_SECONDS}
 
 
 def of_identity(identity: site.Identity) -> CachedDirectory:

@@ -1,50 +1,30 @@
-"""Lend pool accounts: the first user who names an account holds it, and a user holds one account.
+"""Compare an account that JupyterHub names for an external user with the directory. Pure."""
 
-The back end stores the holders as a mapping from the account's uid to the JupyterHub name.
-"""
-
-from collections.abc import Mapping
-from typing import Protocol
-
-from gateway.errors import Refusal
-from gateway.identity import accounts
-from gateway.identity.accounts import Account
-from gateway.identity.directory import Directory
-from gateway.site import Identity
+from gateway.identity.accounts import Account, AccountUnknown
+from gateway.site import AccountSource, Pool
 
 
-class Holders(Protocol):
-    """A store of the holders of pool accounts, which survives restarts and which all replicas of the gateway share."""
+def lent(stated: Account, entry: Account | None, source: AccountSource, pool: Pool | None) -> Account:
+    """Return the account of an external user.
 
-    async def hold(self, uid: int, username: str) -> None:
-        """Give the account to the user. Raises :class:`Refusal` when :func:`is_new` refuses it."""
+    ``stated`` is the account in JupyterHub's auth state, ``entry`` the directory's account with that uid. A user of the
+    pool has exactly the pool account of the directory; a user of the hub has what the hub states.
 
-
-async def claimed_account(env: Mapping[str, object], label: str, identity: Identity, directory: Directory) -> Account:
-    """Return the pool account that ``env`` names. The caller then asks :class:`Holders` to give it to the user.
-
-    Raises :class:`Refusal` when NB_UID and NB_GID are missing, or are not the numbers of one pool account.
+    Raises :class:`AccountUnknown` when the uid is another user's in the directory. For a user of the pool, also when
+    the directory lacks the uid or has another gid for it.
     """
-    uid, gid = accounts.claimed_numbers(env, label)
-    account = accounts.checked(await directory.pool_account(uid), identity)
-    if account.gid != gid:
-        raise Refusal("env['NB_GID'] is not the group of that account: pass os.environ['NB_GID'].")
-    return account
+    if entry is None:
+        if source is AccountSource.POOL:
+            raise AccountUnknown(_text(stated, "which the directory lacks"))
+        return stated
+    if pool is None or not pool.has(entry.name):
+        raise AccountUnknown(_text(stated, "which is not that of a pool account"))
+    if source is not AccountSource.POOL:
+        return stated
+    if entry.gid != stated.gid:
+        raise AccountUnknown(_text(stated, f"with the gid {stated.gid}, which differs from the directory's"))
+    return entry
 
 
-def is_new(uid: int, username: str, holders: Mapping[int, str]) -> bool:
-    """Return whether the back end has yet to store the user as holder of the account; ``holders`` maps uid to user.
-
-    Raises :class:`Refusal` when another user holds the account, or when the user holds another account.
-    """
-    holder = holders.get(uid)
-    if holder == username:
-        return False
-    if holder is not None:
-        raise Refusal(f"The account with the uid {uid} is held by another user: pass NB_UID of your session.")
-    if username in holders.values():
-        raise Refusal(
-            f"You hold another account than the pool account with the uid {uid}: pass NB_UID of your session,"
-            " or ask the administrators if your session has another account now."
-        )
-    return True
+def _text(stated: Account, fault: str) -> str:
+    return f"JupyterHub gives {stated.name!r} the uid {stated.uid}, {fault}: ask the administrators."

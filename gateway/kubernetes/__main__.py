@@ -6,17 +6,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from dask_gateway_server.app import DaskGateway
-
 from gateway import settings
 from gateway.kubernetes.api.configuration import api_config
 from gateway.kubernetes.controller.configuration import controller_config
 from gateway.kubernetes.controller.controller import FacilityKubeController
+from gateway.service.application import GatewayApplication
 from gateway.service.metrics import Measured
 from gateway.site import Backend, SiteError
 
 
-class Api(Measured, DaskGateway):  # type: ignore[misc] # upstream has no types
+class Api(Measured, GatewayApplication):
     """Upstream's API server, configured by the site instead of a Python file."""
 
     kind = Backend.KUBERNETES

@@ -99,11 +99,6 @@ def api_url(gateway: KubernetesGateway) -> str:
     return f"{api_origin(gateway)}/api"
 
 
-def pool_holders_name(release: str) -> str:
-    """Return the name of the ConfigMap that lists the holders of pool accounts."""
-    return f"pool-holders-{release}"
-
-
 def variables_name(cluster: str) -> str:
     """Return the name of the Secret with a cluster's environment variables."""
     return f"dask-variables-{cluster}"

@@ -12,7 +12,7 @@ from traitlets import Instance, default
 
 from gateway import settings
 from gateway.errors import Refusal
-from gateway.identity import accounts
+from gateway.identity import accounts, source
 from gateway.identity.accounts import Account
 from gateway.identity.authenticator import FacilityUser
 from gateway.request import options, quota
@@ -81,7 +81,7 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
 
         A back end that can't use upstream's ``setup`` calls this method itself.
         """
-        app.middlewares.extend([middleware.measure, middleware.explain, self._warn_if_trimmed])
+        app.middlewares.extend([*middleware.all_of(source.proxies_of(self.site, self.kind)), self._warn_if_trimmed])
         scheduler_reports.take_clients(app, self.note_client)
         DashboardLogin(self.site, self.kind, self.get_cluster, self.log).add_routes(app)
 
@@ -177,7 +177,7 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
     async def prepare(self, user: FacilityUser, cluster_options: Any) -> Prepared:
         """Check a user's request for a cluster, and start nothing. Raises :class:`gateway.errors.Refusal`."""
         given = options.cluster_options(self.site, self.kind).parse_options(cluster_options)
-        account = await self.account_of(user, given["env"])
+        account = self.account_of(user, given["env"])
         request = options.request_of(given, user.name, user.user_class.name, account, self.site, self.kind)
         return Prepared(
             request=request,
@@ -185,13 +185,12 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
             config=self.cluster_config_class(parent=self, **self.cluster_config(request)),
         )
 
-    async def account_of(self, user: FacilityUser, env: dict[str, object]) -> Account:
+    @staticmethod
+    def account_of(user: FacilityUser, env: dict[str, object]) -> Account:
         """Return the account under which the user's cluster runs.
 
-        A back end that serves users of the pool overrides this method. Raises :class:`gateway.errors.Refusal` when
-        ``env`` claims another account.
+        Raises :class:`gateway.errors.Refusal` when ``env`` of an external user does not name this account.
         """
-        assert user.account is not None, "this back end serves no users of the pool"
-        if user.user_class.account is AccountSource.HUB:
+        if user.user_class.account is not AccountSource.DIRECTORY:
             accounts.check_claim(env, user.account, user.user_class.label)
         return user.account

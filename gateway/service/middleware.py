@@ -1,12 +1,20 @@
-"""Measure HTTP requests, and answer malformed ones with a clear 4xx instead of upstream's 500."""
+"""Measure and guard HTTP requests, note their source, and answer malformed ones with a clear 4xx, not upstream's 500.
+
+Middlewares of this module come in the order of :func:`all_of`.
+"""
 
 import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import BadHttpMessage
+from aiohttp.typedefs import Middleware
 
 from gateway.errors import Refusal
+from gateway.identity import source
+from gateway.identity.guard import Bounds, CredentialRefused, Guard, TooManyAttempts
+from gateway.identity.source import Proxies
+from gateway.service import audit
 from gateway.service.metrics import REQUESTS
 
 NOT_JSON = (
@@ -20,6 +28,68 @@ NOT_JSON = (
 """Errors that aiohttp raises when it reads a body as JSON."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+CLUSTER_TOKENS = Bounds(attempts=20, attempt_seconds=1, refused_seconds=1)
+"""Bounds on requests with a cluster's token. A scheduler whose cluster the gateway does not know yet retries soon."""
+
+
+def all_of(proxies: Proxies) -> list[Middleware]:
+    """Return the middlewares of a gateway behind these proxies, the outermost first."""
+    return [_noting_source(proxies), measure, audited, _guarding(Guard(CLUSTER_TOKENS)), explain]
+
+
+def _noting_source(proxies: Proxies) -> Middleware:
+    @web.middleware
+    async def note_source(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Note the request's source address for what follows."""
+        request[source.SOURCE] = source.of_request(request, proxies)
+        return await handler(request)
+
+    return note_source
+
+
+def _guarding(guard: Guard) -> Middleware:
+    @web.middleware
+    async def guard_cluster_tokens(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Bound the requests with a cluster's token that is not valid: each may cost a request to Kubernetes."""
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        cluster = request.match_info.get("cluster_name")
+        if kind != "token" or cluster is None:
+            return await handler(request)
+        refusals: list[web.StreamResponse] = []
+
+        async def check() -> web.StreamResponse:
+            response = await handler(request)
+            if response.status == web.HTTPUnauthorized.status_code:
+                refusals.append(response)
+                raise CredentialRefused
+            return response
+
+        try:
+            return await guard.checked(request[source.SOURCE], f"{cluster} {token}", check)
+        except CredentialRefused:
+            return refusals[0] if refusals else _refused(401, "The cluster's token is not valid.")
+        except TooManyAttempts:
+            return _refused(429, "Too many requests with a wrong token came from your address: try again in a minute.")
+
+    return guard_cluster_tokens
+
+
+@web.middleware
+async def audited(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Write the audit line of a request that asks to change a cluster."""
+    action = audit.action_of(request)
+    if action is None:
+        return await handler(request)
+    cluster, status = request.match_info.get("cluster_name", ""), 500
+    try:
+        response = await handler(request)
+        cluster, status = cluster or audit.created_cluster(response), response.status
+        return response
+    except web.HTTPException as error:
+        status = error.status
+        raise
+    finally:
+        audit.record(request, action, status, cluster)
 
 
 @web.middleware

@@ -22,6 +22,7 @@ from gateway.site.gateways import (
     Placement,
     Prometheus,
     Quota,
+    RateLimit,
     SchedulerResources,
     SlurmGateway,
     Timeouts,
@@ -40,7 +41,7 @@ from gateway.site.storage import (
     StorageClassSource,
     Volume,
 )
-from gateway.site.types import GIB, Access, Backend
+from gateway.site.types import GIB, Access, Backend, IpNetwork
 from gateway.site.variables import EnvironmentVariables, WithheldVariable
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "Hub",
     "Identity",
     "Images",
+    "IpNetwork",
     "JobPlacement",
     "KubernetesGateway",
     "KubernetesSource",
@@ -71,6 +73,7 @@ __all__ = [
     "Pool",
     "Prometheus",
     "Quota",
+    "RateLimit",
     "SchedulerResources",
     "Site",
     "SiteError",

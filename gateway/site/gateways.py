@@ -4,7 +4,19 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gateway.site.types import AbsolutePath, Cores, Gib, HostName, HttpUrl, IpAddress, Model, Name, Port, Seconds
+from gateway.site.types import (
+    AbsolutePath,
+    Cores,
+    Gib,
+    HostName,
+    HttpUrl,
+    IpAddress,
+    IpNetwork,
+    Model,
+    Name,
+    Port,
+    Seconds,
+)
 
 
 class CoresBounds(Model):
@@ -93,6 +105,9 @@ class Gateway(Model):
     scheduler: SchedulerResources
     timeouts: Timeouts
     default_environment: DefaultEnvironment | None = None
+    trusted_proxies: tuple[IpNetwork, ...] = ()
+    """Networks of the proxies in front of the gateway's own proxy, for example of the ingress controller's pods. The
+    gateway believes what their X-Forwarded-For says of a client's address."""
 
     @property
     def host(self) -> str:
@@ -108,6 +123,14 @@ class Exposure(Model):
     """MetalLB's address pool, for LoadBalancer."""
     external_ips: tuple[IpAddress, ...] = ()
     """Addresses of nodes, for ExternalIPs."""
+
+
+class RateLimit(Model):
+    """Bound on the requests of one source address to the API, at each replica of the proxy."""
+
+    requests_per_second: Annotated[int, Field(ge=1)]
+    burst: Annotated[int, Field(ge=1)]
+    """Requests that may come at once."""
 
 
 class Quota(Model):
@@ -167,6 +190,9 @@ class KubernetesGateway(Gateway):
     ingress_namespace: Name
     """Namespace of the ingress controller's pods (for NetworkPolicy)."""
     proxy_exposure: Exposure
+    rate_limit: RateLimit
+    proxied_api_port: Port
+    """Port of the API server for requests that come through Traefik. Only Traefik may reach it."""
     prometheus: Prometheus | None = None
     """When absent, the NetworkPolicy lets no other pod reach the metrics."""
     images: Images

@@ -17,8 +17,7 @@ class AccountSource(StrEnum):
     HUB = "hub"
     """JupyterHub has the account in the user's auth state."""
     POOL = "pool"
-    """The directory has the pool account whose uid and gid the user names; the first user to name it becomes its
-    holder."""
+    """JupyterHub has the uid and gid of a pool account in the user's auth state, and the directory has that account."""
 
 
 class UserClass(Model):
@@ -69,22 +68,17 @@ class Hub(Model):
     """Key of the list of supplementary gids in that auth state, which may lack it."""
 
 
-Pattern = Annotated[str, Field(min_length=1, description="regular expression for a whole name")]
-
-
 class Pool(Model):
-    """Pool accounts: accounts of the directory that are lent to users whose own account is elsewhere."""
+    """Pool accounts: accounts of the directory that JupyterHub lends to users whose own account is elsewhere."""
 
-    account_pattern: Pattern
+    account_pattern: Annotated[str, Field(min_length=1, description="regular expression for a whole name")]
     """The names of all pool accounts. The gateways refuse a user whose JupyterHub name matches."""
-    claimed_pattern: Pattern | None = None
-    """The names of the pool accounts that users of the pool may name; all when absent."""
 
-    @field_validator("account_pattern", "claimed_pattern")
+    @field_validator("account_pattern")
     @classmethod
-    def _compiles(cls, pattern: str | None) -> str | None:
+    def _compiles(cls, pattern: str) -> str:
         try:
-            re.compile(pattern or "")
+            re.compile(pattern)
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from error
         return pattern
@@ -92,10 +86,6 @@ class Pool(Model):
     def has(self, name: str) -> bool:
         """Return whether the account of that name is a pool account."""
         return re.fullmatch(self.account_pattern, name) is not None
-
-    def lends_by_claim(self, name: str) -> bool:
-        """Return whether the first user to name the account becomes its holder."""
-        return self.has(name) and re.fullmatch(self.claimed_pattern or ".*", name) is not None
 
 
 class Identity(Model):
@@ -109,19 +99,12 @@ class Identity(Model):
     directory: Directory
     hub: Hub
     pool: Pool | None = None
-    """Needed when a class takes its accounts from the pool. A JupyterHub name never makes its user a holder."""
+    """Needed when a class takes its accounts from the pool."""
 
     @model_validator(mode="after")
     def _pool_is_known(self) -> Self:
-        sources = {user_class.account for user_class in self.classes}
-        if AccountSource.POOL in sources:
-            if self.pool is None:
-                raise ValueError("a class takes its accounts from the pool, but there is no pool: add the section pool")
-            if AccountSource.HUB in sources and self.pool.claimed_pattern is None:
-                raise ValueError(
-                    "some classes take their accounts from the hub and some from the pool: pool.claimed_pattern must"
-                    " tell which accounts the hub does not lend"
-                )
+        if self.pool is None and any(user_class.account is AccountSource.POOL for user_class in self.classes):
+            raise ValueError("a class takes its accounts from the pool, but there is no pool: add the section pool")
         return self
 
     @model_validator(mode="after")

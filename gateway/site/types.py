@@ -3,12 +3,13 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork
 
 AbsolutePath = Annotated[str, Field(pattern=r"^/([^\s]*[^\s/])$", description="absolute path, no trailing slash")]
 HostName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$")]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$", description="http or https address")]
 IpAddress = Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){3}$")]
+IpNetwork = Annotated[IPvAnyNetwork, Field(description="network in CIDR notation, for example 10.1.0.0/16")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PosixId = Annotated[int, Field(ge=1, le=2**32 - 2, description="uid or gid; 0 is never allowed")]
 Seconds = Annotated[int, Field(ge=1)]

@@ -4,15 +4,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from dask_gateway_server.app import DaskGateway
-
+from gateway.service.application import GatewayApplication
 from gateway.service.metrics import Measured
 from gateway.settings import current_site
 from gateway.site import Backend
 from gateway.slurm.configuration import server_config
 
 
-class SlurmGateway(Measured, DaskGateway):  # type: ignore[misc] # upstream has no types
+class SlurmGateway(Measured, GatewayApplication):
     """Upstream's application; the site configures it instead of a configuration file."""
 
     kind = Backend.SLURM

@@ -36,7 +36,8 @@ def test_the_gateways_token_reads_accounts_that_the_hub_knows() -> None:
     known = {person.name: get(f"users/{person.name}", token).json()["auth_state"] for person in people.load().people}
     assert known["alice"] == {}
     assert known["dave-cern"] == {"uid": 30001, "gid": 30000}
-    assert known["erin-fnal"] == {}
+    assert known["erin-fnal"] == {"uid": 30002, "gid": 30000}
+    assert known["frank-fnal"] == {"uid": 30003, "gid": 30000}
 
 
 def test_the_hub_starts_no_notebook_servers() -> None:

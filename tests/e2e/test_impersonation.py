@@ -7,16 +7,14 @@ from dataclasses import dataclass
 import pytest
 
 from gateway.identity import accounts
-from gateway.kubernetes import names
 from gateway.site import AccountSource, Backend
 from testbed import docker, hub, notebook
 from testbed.slurm import NODES
-from testbed.waiting import until
 from tests.e2e import notebooks
 from tests.e2e.administration import Administrator, identity_of
 from tests.e2e.back_ends import on_kubernetes, on_slurm
-from tests.e2e.fetching import answers, fetch
-from tests.e2e.machines import API, RELEASE, SETTINGS, kubectl, restart_deployments, slurm_container
+from tests.e2e.fetching import fetch
+from tests.e2e.machines import SETTINGS, slurm_container
 from tests.e2e.notebooks import CellError, Notebook, on_worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -155,31 +153,14 @@ CLAIMED_UIDS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def holders(backend: Backend, no_leftovers: None) -> dict[str, str]:
-    """Return uid -> holder of the pool accounts after erin has used hers."""
-    with notebooks.connected("erin-fnal", backend) as kernel:
-        kernel.snippet("environment-variables")
-    return holders_now()
-
-
-def holders_now() -> dict[str, str]:
-    """Return uid -> holder of the pool accounts, as Kubernetes has them."""
-    found = kubectl("get", "configmap", names.pool_holders_name(RELEASE), "--output", "json")
-    return dict(json.loads(found).get("data", {}))
-
-
 @pytest.mark.weakness(3, 14)
 @on_kubernetes
 @pytest.mark.parametrize("person", ["dave-cern", "frank-fnal"])
-def test_a_wrong_uid_or_gid_is_refused(
-    person: str, backend: Backend, holders: dict[str, str], administrator: Administrator
-) -> None:
+def test_a_wrong_uid_or_gid_is_refused(person: str, backend: Backend, administrator: Administrator) -> None:
     """Uids of other users and of the system, malformed uids, and with the right uid another gid."""
     uid, gid, _ = identity_of(person)
-    daves, _, _ = identity_of("dave-cern")
-    others = [str(daves)] if person != "dave-cern" else []
-    claims = [(claim, str(gid)) for claim in [*CLAIMED_UIDS, _uid_held_by_erin(holders), *others]]
+    others = [str(identity_of(other)[0]) for other in ("dave-cern", "erin-fnal") if other != person]
+    claims = [(claim, str(gid)) for claim in [*CLAIMED_UIDS, *others]]
     claims += [(str(uid), wrong) for wrong in ("0", "20000", "21001", "-1", "")]
     before = administrator.all_objects()
     with notebooks.connected(person, backend) as kernel:
@@ -190,7 +171,6 @@ def test_a_wrong_uid_or_gid_is_refused(
             assert refused.value.name == "ValueError", (claim, group)
             assert "NB_UID" in refused.value.message or "NB_GID" in refused.value.message
     assert administrator.all_objects() <= before
-    assert holders_now() == holders
 
 
 @pytest.mark.weakness(3)
@@ -204,23 +184,6 @@ def test_env_does_not_change_the_account_of_a_cluster(
         notebooks.start_cluster(kernel, {**notebooks.SMALL, "env": variables})
         uid, gid, _ = identity_of("alice")
         assert on_worker(kernel, "(os.getuid(), os.getgid())") == [uid, gid]
-
-
-@pytest.mark.weakness(14)
-@on_kubernetes
-def test_a_pool_account_stays_its_holders_over_a_restart(backend: Backend, holders: dict[str, str]) -> None:
-    restart_deployments(API)
-    until("the API answers", lambda: answers(backend), seconds=60)
-    assert holders_now() == holders
-    _, gid, _ = identity_of("erin-fnal")
-    with notebooks.connected("frank-fnal", backend) as kernel:
-        env = {"NB_UID": _uid_held_by_erin(holders), "NB_GID": str(gid)}
-        with pytest.raises(CellError, match="held by another user"):
-            kernel.run(notebooks.new_cluster({"pixi_project": PROJECT, "env": env}))
-
-
-def _uid_held_by_erin(holders: dict[str, str]) -> str:
-    return next(uid for uid, holder in holders.items() if holder == "erin-fnal")
 
 
 def test_the_people_above_cover_both_sources_of_external_accounts() -> None:

@@ -6,7 +6,7 @@ import pytest
 def test_services(manifests, any_site):
     services = manifests.of_kind("Service")
     api, traefik = services["api-dask-gateway-k8s"], services["traefik-dask-gateway-k8s"]
-    assert [port["port"] for port in api["spec"]["ports"]] == [8000]
+    assert {port["name"]: port["port"] for port in api["spec"]["ports"]} == {"http": 8000, "proxied": 8001}
     assert {port["name"]: port["port"] for port in traefik["spec"]["ports"]} == {"web": 80, "scheduler": 8786}
     front = services["api-dask-gateway-k8s-slurm"]
     assert "selector" not in front["spec"]

@@ -53,33 +53,16 @@ class TestRestarts:
         assert annotations[0] != annotations[1]
 
 
-class TestPool:
-    @pytest.mark.weakness(14)
-    def test_who_holds_an_account_is_kept_where_a_class_has_a_pool(self, testbed, geddes):
-        assert "data" not in testbed.get("ConfigMap", "pool-holders-dask-gateway-k8s")
-        assert "pool-holders-dask-gateway-k8s" not in geddes.of_kind("ConfigMap")
-
-
 class TestRights:
     @pytest.mark.weakness(15)
     def test_of_the_api(self, testbed):
         assert rules(testbed, "api-dask-gateway-k8s") == {
             *(("", "secrets", verb) for verb in ("get", "create")),
-            *(("", "configmaps", verb) for verb in ("get", "patch")),
             *(
                 ("gateway.dask.org", "daskclusters", verb)
                 for verb in ("get", "list", "watch", "create", "patch", "delete")
             ),
         }
-
-    @pytest.mark.weakness(14)
-    def test_of_the_api_on_config_maps_are_for_the_pools_alone(self, testbed):
-        found = [rule for rule in testbed.get("Role", "api-dask-gateway-k8s")["rules"] if "resourceNames" in rule]
-        (rule,) = [rule for rule in found if "configmaps" in rule["resources"]]
-        assert rule["resourceNames"] == ["pool-holders-dask-gateway-k8s"]
-
-    def test_of_the_api_without_a_pool_end_at_its_own_kinds(self, geddes):
-        assert not any(resource == "configmaps" for _, resource, _ in rules(geddes, "api-dask-gateway-k8s"))
 
     @pytest.mark.weakness(15)
     def test_of_the_controller_on_secrets(self, testbed):

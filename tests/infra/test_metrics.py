@@ -9,7 +9,7 @@ def test_api_and_controller_tell_where_they_are(manifests, any_site):
         annotations = template["metadata"]["annotations"]
         (container,) = template["spec"]["containers"]
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        assert ports == {"http": 8000, "metrics": 9464}
+        assert ports == {"http": 8000, "metrics": 9464, **({"proxied": 8001} if part == "api" else {})}
         assert annotations["prometheus.io/scrape"] == "true"
         assert annotations["prometheus.io/port"] == str(ports["metrics"])
         assert annotations["prometheus.io/path"] == "/metrics"

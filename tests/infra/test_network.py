@@ -27,7 +27,7 @@ def test_each_component_has_its_flows(manifests, any_site):
     }
     assert flows == {
         "closed": [],
-        "api": [(("traefik", "dask-scheduler"), (8000,))],
+        "api": [(("traefik",), (8001,)), (("dask-scheduler",), (8000,))],
         "traefik": [((), (8000, 8786))],
         "dask-scheduler": [
             (("traefik",), (8786, 8787)),

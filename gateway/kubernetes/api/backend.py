@@ -18,12 +18,10 @@ from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Unicode
 
 from gateway.errors import Refusal
-from gateway.identity import accounts, directory, pool
-from gateway.identity.accounts import Account
+from gateway.identity import accounts
 from gateway.identity.authenticator import FacilityUser
 from gateway.kubernetes import connection, dask_clusters, names, pods, variables_secret
 from gateway.kubernetes.api import estimate, listing
-from gateway.kubernetes.api.pool_holders import ConfigMapHolders
 from gateway.kubernetes.connection import FAULTS, NOT_FOUND
 from gateway.kubernetes.dask_clusters import GROUP, PLURAL
 from gateway.kubernetes.informers import cluster_informer
@@ -31,7 +29,7 @@ from gateway.request import quota
 from gateway.request.options import ClusterRequest
 from gateway.service import scheduler_reports
 from gateway.service.backend import Created, FacilityBackend, Prepared
-from gateway.site import AccountSource, Backend
+from gateway.site import Backend
 
 CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 """A valid name of a cluster, without the namespace (a label of RFC 1123)."""
@@ -61,10 +59,6 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         self.cluster_waiters: defaultdict[str, Flag] = defaultdict(Flag)
         self.clusters: dict[str, Cluster] = {}
         self.username_to_clusters: defaultdict[str, dict[str, Cluster]] = defaultdict(dict)
-        self.directory = directory.of_identity(self.site.identity)
-        self.holders: pool.Holders = ConfigMapHolders(
-            self.core_client, names.pool_holders_name(self.site.kubernetes.release), self.namespace
-        )
         self.queue = WorkQueue()
         self.informer = cluster_informer(self, on_update=self.on_cluster_event, on_delete=self.on_cluster_event)
         await self.informer.start()
@@ -161,16 +155,8 @@ class FacilityKubeBackend(FacilityBackend, KubeBackend):  # type: ignore[misc] #
         """Return the traits of a cluster's pods: see :func:`gateway.kubernetes.pods.cluster_config`."""
         return pods.cluster_config(self.site, request)
 
-    async def account_of(self, user: FacilityUser, env: dict[str, object]) -> Account:
-        """Return the account under which the user's cluster runs. Raises :class:`Refusal`."""
-        if user.user_class.account is not AccountSource.POOL:
-            return await super().account_of(user, env)
-        return await pool.claimed_account(env, user.user_class.label, self.site.identity, self.directory)
-
     async def _create_cluster(self, user: FacilityUser, prepared: Prepared) -> Created:
-        """Create the DaskCluster. For a user of the pool, record the user as holder of the account before."""
-        if user.user_class.account is AccountSource.POOL:
-            await self.holders.hold(prepared.request.account.uid, user.name)
+        """Create the DaskCluster."""
         cluster = await self.custom_client.create_namespaced_custom_object(
             GROUP,
             self.crd_version,

@@ -13,6 +13,7 @@ PROXY = Path("/tmp")  # noqa: S108 - a tmpfs of this container alone
 
 services: list[dict[str, Any]] = json.loads((MOUNTED / "services.json").read_text())
 names = [service["name"] for service in services]
+account_readers: list[str] = json.loads((MOUNTED / "account-readers.json").read_text())
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - traitlets defines it while it reads this file
 
@@ -40,7 +41,8 @@ c.JupyterHub.services = [
     {**service, "api_token": (SECRETS / service["name"]).read_text().strip()} for service in services
 ]
 c.JupyterHub.load_roles = [
-    {"name": "dask-gateways", "services": names, "scopes": ["read:users", "admin:auth_state"]},
+    # JupyterHub has no narrower scope to read an auth state, and answers no question about a user without a name's.
+    {"name": "account-readers", "services": account_readers, "scopes": ["read:users:name", "admin:auth_state"]},
     # Replaces JupyterHub's own definition of this role, which would allow servers too.
     {
         "name": "user",

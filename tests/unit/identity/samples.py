@@ -1,4 +1,4 @@
-"""Accounts, claims and a directory that several test modules of this room use."""
+"""Accounts, claims, a directory and a clock that several test modules of this room use."""
 
 from gateway.identity.accounts import Account
 from gateway.identity.directory import DirectoryUnavailable
@@ -10,15 +10,15 @@ ERIN = Account("paf1002", 30002, 30000, ())
 class RecordingDirectory:
     """A directory that records its look-ups, and that a test can take down."""
 
-    def __init__(self, pool_account=ERIN):
-        self.asked, self.up, self._pool_account = [], True, pool_account
+    def __init__(self, of_uid=ERIN):
+        self.asked, self.up, self._of_uid = [], True, of_uid
 
     async def account(self, name):
         return self._answer(name)
 
-    async def pool_account(self, uid):
+    async def account_of_uid(self, uid):
         self._answer(uid)
-        return self._pool_account
+        return self._of_uid
 
     def _answer(self, key):
         self.asked.append(key)

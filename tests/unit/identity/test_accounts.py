@@ -5,7 +5,7 @@ import pytest
 from gateway.errors import Refusal
 from gateway.identity import accounts
 from gateway.identity.accounts import Account, AccountUnknown
-from gateway.site import Hub, Pool
+from gateway.site import Hub
 from tests.unit.identity.samples import ENV, ERIN
 
 
@@ -99,62 +99,32 @@ def test_groups_of_the_system_are_left_out(testbed_site):
     assert accounts.checked(account, testbed_site.identity).groups == (1000, 21001)
 
 
-POOL = Pool(account_pattern="paf[0-9]{4}", claimed_pattern="paf1[0-9]{3}")
-
-
-def pool_entry(*names):
+def uid_entry(*names):
     return {"uid": list(names), "uidNumber": 30002, "gidNumber": 30000}
 
 
 @pytest.mark.weakness(14)
-def test_the_pools_account_is_the_one_entry_with_that_uid():
-    assert accounts.pool_name(30002, [pool_entry("paf1002")], POOL) == "paf1002"
+def test_the_name_of_a_uid_is_that_of_its_one_entry():
+    assert accounts.name_of_uid(30002, [uid_entry("paf1002")]) == "paf1002"
+    assert accounts.name_of_uid(30002, []) is None
 
 
 @pytest.mark.weakness(14)
 @pytest.mark.parametrize(
-    "people",
-    [
-        [],
-        [pool_entry("paf1002"), pool_entry("paf1003")],
-        [pool_entry("paf1002", "alias")],
-        [pool_entry("alice")],
-        [pool_entry("paf0001")],
-        [pool_entry("paf1002x")],
-        [pool_entry("xpaf1002")],
-        [pool_entry("paf1002\n")],
-    ],
-    ids=["none", "two entries", "two names", "a person's", "the hub's", "suffix", "prefix", "line end"],
+    "people", [[uid_entry("paf1002"), uid_entry("alice")], [uid_entry("paf1002", "alice")]], ids=["entries", "names"]
 )
-def test_other_accounts_are_not_lent(people):
-    with pytest.raises(AccountUnknown, match="The uid 30002 is not that of a pool account"):
-        accounts.pool_name(30002, people, POOL)
-
-
-@pytest.mark.weakness(3)
-@pytest.mark.parametrize("name", ["NB_UID", "NB_GID"])
-@pytest.mark.parametrize(
-    "value",
-    ["0", "-1", "4294967295", "4294967296", " 0", "1 ", "0x1", "1e3", "+1", "01", "", "\uff11", "1\n", 1, None, True],
-)
-def test_claims_that_are_no_account_are_refused(name, value):
-    with pytest.raises(Refusal, match=rf"env\['{name}'\] is not the number of your account"):
-        accounts.claimed_numbers({**ENV, name: value}, "FNAL")
-
-
-def test_a_claim_is_two_numbers():
-    assert accounts.claimed_numbers(ENV, "FNAL") == (30002, 30000)
-    assert accounts.claimed_numbers({"NB_UID": "1", "NB_GID": "4294967294"}, "FNAL") == (1, 4294967294)
+def test_a_uid_with_several_names_is_refused(people):
+    with pytest.raises(AccountUnknown, match="The directory has 2 names for the uid 30002"):
+        accounts.name_of_uid(30002, people)
 
 
 @pytest.mark.parametrize(
     ("env", "missing"),
     [({}, "NB_UID and NB_GID"), ({"NB_UID": "30002"}, "NB_GID"), ({"NB_GID": "30000"}, "NB_UID")],
 )
-@pytest.mark.parametrize("check", [accounts.claimed_numbers, lambda env, label: accounts.check_claim(env, ERIN, label)])
-def test_a_missing_claim_is_refused_with_the_lines_to_write(check, env, missing):
+def test_a_missing_claim_is_refused_with_the_lines_to_write(env, missing):
     with pytest.raises(Refusal) as caught:
-        check(env, "FNAL")
+        accounts.check_claim(env, ERIN, "FNAL")
     assert f"env lacks {missing}, which FNAL users must pass" in str(caught.value)
     assert 'env = {"NB_UID": os.environ["NB_UID"], "NB_GID": os.environ["NB_GID"], ...}' in str(caught.value)
 

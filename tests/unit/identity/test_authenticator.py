@@ -7,13 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import TestServer, make_mocked_request
 
 from gateway import settings
 from gateway.errors import Refusal
 from gateway.identity import authenticator as module
+from gateway.identity import source
 from gateway.identity.accounts import Account, AccountUnknown
 from gateway.identity.authenticator import HubAuthenticator
+from gateway.identity.hub import Hub
 from gateway.kubernetes.api.backend import FacilityKubeBackend
 from gateway.kubernetes.api.configuration import api_config
 from gateway.site import Backend
@@ -21,6 +23,9 @@ from gateway.site import Backend
 SCOPE = "access:services!service=dask-gateway"
 AUTH_STATES = {
     "dave-cern": {"uid": 30001, "gid": 30000},
+    "erin-fnal": {"uid": 30002, "gid": 30000},
+    "thief-cern": {"uid": 20001, "gid": 20000},
+    "frank-fnal": {},
     "root-cern": {"uid": 0, "gid": 0},
     "new-cern": None,
 }
@@ -35,19 +40,23 @@ class People:
             raise AccountUnknown(f"The directory has no account named {name!r}.")
         return Account(name, known[name], 20000, (21001, 4))
 
-    async def pool_account(self, uid):
-        if uid != 30002:
-            raise AccountUnknown(f"The uid {uid} is not that of a pool account.")
-        return Account("paf1002", 30002, 30000, ())
+    async def account_of_uid(self, uid):
+        known = {20001: "alice", 30002: "paf1002"}
+        return Account(known[uid], uid, 20000 if uid == 20001 else 30000, ()) if uid in known else None
 
 
 @pytest.fixture
 async def hub():
-    """A JupyterHub whose tokens equal the users' names. The token of ``x`` lacks the gateways' scope."""
+    """A JupyterHub whose tokens equal the users' names. The token of ``x`` lacks the gateways' scope.
+
+    Its list ``asked`` has the tokens of which it was asked.
+    """
+    asked = []
 
     async def user(request):
         name = request.headers["Authorization"].removeprefix("token ")
-        if name == "wrong":
+        asked.append(name)
+        if name.startswith("wrong"):
             raise web.HTTPForbidden
         return web.json_response({"name": name, "kind": "user", "scopes": [] if name == "x" else [SCOPE]})
 
@@ -62,6 +71,7 @@ async def hub():
     app.router.add_get("/hub/api/user", user)
     app.router.add_get("/hub/api/users/{name}", auth_state)
     async with TestServer(app) as server:
+        server.asked = asked
         yield server
 
 
@@ -87,7 +97,9 @@ def _directory_without_server(monkeypatch):
 
 async def answer_to(authenticator, header):
     headers = {} if header is None else {"Authorization": header}
-    return await authenticator.authenticate(SimpleNamespace(headers=headers))
+    request = make_mocked_request("GET", "/", headers=headers)
+    request[source.SOURCE] = "192.0.2.1"
+    return await authenticator.authenticate(request)
 
 
 async def refusal_of(authenticator, name):
@@ -134,9 +146,20 @@ async def test_the_hubs_own_account_is_taken_where_the_site_says_so(authenticato
     assert user.account == Account("dave-cern", 30001, 30000, ())
 
 
+@pytest.mark.finding("R8")
 @kubernetes
-async def test_who_is_of_the_pool_names_the_account_later(authenticator):
-    assert (await answer_to(authenticator, "jupyterhub erin-fnal")).account is None
+async def test_the_pools_account_is_the_one_of_the_hub(authenticator):
+    user = await answer_to(authenticator, "jupyterhub erin-fnal")
+    assert user.account == Account("paf1002", 30002, 30000, ())
+
+
+@pytest.mark.finding("R8")
+@kubernetes
+@pytest.mark.parametrize(
+    ("name", "words"), [("frank-fnal", "stores no account"), ("thief-cern", "uid 20001, which is not that of a pool")]
+)
+async def test_an_external_user_without_a_lent_account_is_refused(authenticator, name, words):
+    assert words in await refusal_of(authenticator, name)
 
 
 @pytest.mark.weakness(8)
@@ -178,11 +201,15 @@ async def test_a_system_account_of_the_hub_is_nobodys(authenticator):
 
 
 @kubernetes
-@pytest.mark.parametrize(
-    ("name", "words"), [("new-cern", "stores no account"), ("down-cern", "can't give the account")]
-)
+@pytest.mark.parametrize(("name", "words"), [("new-cern", "stores no account")])
 async def test_without_an_account_of_the_hub_there_is_none(authenticator, name, words):
     assert words in await refusal_of(authenticator, name)
+
+
+@kubernetes
+async def test_a_hub_that_gives_no_auth_state_is_no_refusal(authenticator):
+    with pytest.raises(web.HTTPBadGateway, match="JupyterHub answers 503: try again in a minute"):
+        await answer_to(authenticator, "jupyterhub down-cern")
 
 
 @pytest.mark.weakness(9)
@@ -192,16 +219,46 @@ async def test_names_with_a_meaning_elsewhere_are_refused(authenticator, name):
 
 
 async def test_a_hub_that_is_down_is_no_wrong_token(authenticator):
-    authenticator.jupyterhub_api_url = "http://127.0.0.1:9/hub/api"
-    with pytest.raises(web.HTTPBadGateway):
+    authenticator.hub = Hub(authenticator.session, "http://127.0.0.1:9/hub/api", None)
+    with pytest.raises(web.HTTPBadGateway, match="try again in a minute"):
         await answer_to(authenticator, "jupyterhub alice")
+
+
+@pytest.mark.finding("R4g")
+async def test_unknown_tokens_ask_the_hub_a_bounded_number_of_times(authenticator, hub):
+    await answer_to(authenticator, "jupyterhub alice")
+    answers = []
+    for number in range(60):
+        with pytest.raises((web.HTTPUnauthorized, web.HTTPTooManyRequests)) as caught:
+            await answer_to(authenticator, f"jupyterhub wrong{number}")
+        answers.append(caught.value.status)
+    assert len(hub.asked) <= 1 + module.TOKENS.attempts + 1
+    assert answers[0] == 401
+    assert answers[-1] == 429
+    assert (await answer_to(authenticator, "jupyterhub alice")).name == "alice"
+
+
+@pytest.mark.finding("R10")
+@pytest.mark.parametrize(("scheme", "secure"), [("http", False), ("https", True)])
+async def test_the_cookie_is_of_no_use_to_scripts_and_other_sites(authenticator, backend, scheme, secure):
+    gateway = authenticator.site.gateway(Backend(backend))
+    address = gateway.address.replace("http:", f"{scheme}:")
+    changed = {backend.value: gateway.model_copy(update={"address": address})}
+    authenticator.site = authenticator.site.model_copy(update=changed)
+    request = make_mocked_request("GET", "/", headers={"Authorization": "jupyterhub alice"})
+    request[source.SOURCE] = "192.0.2.1"
+
+    async def handler(_):
+        return web.Response()
+
+    cookie = (await authenticator.authenticate_and_handle(request, handler)).cookies[authenticator.cookie_name]
+    assert (cookie["httponly"], cookie["samesite"], cookie["secure"]) == (True, "Lax", secure)
+    assert ("Secure" in cookie.OutputString()) is secure
 
 
 @pytest.fixture
 def requests(testbed_site):
-    made = FacilityKubeBackend(config=api_config(testbed_site), site=testbed_site)
-    made.directory = People()
-    return made
+    return FacilityKubeBackend(config=api_config(testbed_site), site=testbed_site)
 
 
 CONDA = "/depot/cms/c"

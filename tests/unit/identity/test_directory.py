@@ -21,7 +21,6 @@ from ldap3.core.exceptions import LDAPBusyResult
 
 from gateway.identity.accounts import Account, AccountUnknown
 from gateway.identity.directory import DirectoryUnavailable, LdapDirectory, of_identity
-from gateway.site import Pool
 
 TIMEOUT_SECONDS = 1
 
@@ -238,8 +237,7 @@ class BusyConnection:
 @pytest.fixture
 def directory(testbed_site, known, monkeypatch):
     settings = testbed_site.identity.directory.model_copy(update={"ca_file": str(known.file)})
-    pool = Pool(account_pattern="paf[0-9]{4}")
-    identity = testbed_site.identity.model_copy(update={"directory": settings, "pool": pool})
+    identity = testbed_site.identity.model_copy(update={"directory": settings})
     made = of_identity(identity)
     monkeypatch.setattr(Connection, "queries", [])
     monkeypatch.setattr("gateway.identity.directory.ldap3.Connection", Connection(settings))
@@ -264,11 +262,10 @@ async def test_a_name_adds_nothing_to_the_question(directory, name):
 
 
 @pytest.mark.weakness(14)
-async def test_an_account_of_the_pool_is_found_by_its_number(directory):
-    assert await directory.pool_account(30002) == Account("paf1002", 30002, 30000, ())
-    for uid in (20001, 30009):
-        with pytest.raises(AccountUnknown):
-            await directory.pool_account(uid)
+async def test_an_account_is_found_by_its_number(directory):
+    assert await directory.account_of_uid(30002) == Account("paf1002", 30002, 30000, ())
+    assert await directory.account_of_uid(20001) == Account("alice", 20001, 20000, (21001,))
+    assert await directory.account_of_uid(30009) is None
 
 
 async def test_a_busy_directory_is_one_without_an_answer(directory, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.identity.accounts import AccountUnknown
 from gateway.identity.directory import CachedDirectory, DirectoryUnavailable
-from tests.unit.identity.samples import ERIN
+from tests.unit.identity.samples import ERIN, RecordingDirectory
 
 
 @pytest.fixture
@@ -59,22 +59,55 @@ async def test_others_are_told_that_the_directory_is_down(remembered, recorder):
         await remembered.account("bob")
 
 
-async def test_who_is_unknown_is_asked_for_again(testbed_site, recorder, monkeypatch):
-    async def unknown(name):
-        recorder.asked.append(name)
-        raise AccountUnknown("nobody")
+@pytest.fixture
+def unknown(recorder, monkeypatch):
+    """Have the directory know no name."""
 
-    monkeypatch.setattr(recorder, "account", unknown)
-    remembered = CachedDirectory(recorder, testbed_site.identity.directory)
-    for _ in range(2):
-        with pytest.raises(AccountUnknown):
+    async def answer(name):
+        recorder.asked.append(name)
+        raise AccountUnknown(f"no account {name}")
+
+    monkeypatch.setattr(recorder, "account", answer)
+
+
+@pytest.mark.finding("R4g")
+async def test_an_unknown_name_is_looked_up_again_after_a_while(remembered, recorder, unknown, now):
+    for seconds in (0.0, 5.0, 9.9, 10.0):
+        now[0] = seconds
+        with pytest.raises(AccountUnknown, match="no account alice"):
             await remembered.account("alice")
     assert recorder.asked == ["alice"] * 2
 
 
-async def test_accounts_of_the_pool_are_remembered_apart_from_names(remembered, recorder):
+async def test_an_account_that_the_directory_has_deleted_is_not_used_in_an_outage(
+    remembered, recorder, monkeypatch, now
+):
+    await remembered.account("alice")
+    now[0] = 60.0
+    with monkeypatch.context() as context:
+        context.setattr(recorder, "account", _raise_unknown)
+        with pytest.raises(AccountUnknown):
+            await remembered.account("alice")
+    recorder.up, now[0] = False, 80.0
+    with pytest.raises(DirectoryUnavailable):
+        await remembered.account("alice")
+
+
+async def _raise_unknown(name):
+    raise AccountUnknown(f"no account {name}")
+
+
+async def test_that_no_account_has_a_uid_is_remembered(testbed_site):
+    recorder = RecordingDirectory(of_uid=None)
+    remembered = CachedDirectory(recorder, testbed_site.identity.directory)
     for _ in range(2):
-        assert await remembered.pool_account(30002) == ERIN
+        assert await remembered.account_of_uid(30002) is None
+    assert recorder.asked == [30002]
+
+
+async def test_accounts_by_uid_are_remembered_apart_from_names(remembered, recorder):
+    for _ in range(2):
+        assert await remembered.account_of_uid(30002) == ERIN
     await remembered.account("30002")
     assert recorder.asked == [30002, "30002"]
 

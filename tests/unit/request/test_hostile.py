@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.as_user import preflight
 from gateway.errors import Refusal
-from gateway.identity import accounts, pool
+from gateway.identity import accounts
 from gateway.identity.accounts import Account
 from gateway.kubernetes import names
 from gateway.request import environment_variables, environments, options, storage
@@ -222,35 +222,13 @@ def test_variables_are_refused_or_arrive_as_they_are(testbed_site, env):
 @pytest.mark.weakness(3, 14)
 def test_a_claim_is_refused_or_the_numbers_in_their_only_form(env):
     account = Account("paf1002", 30002, 30001, ())
-    for check in (lambda: accounts.claimed_numbers(env, "FNAL"), lambda: accounts.check_claim(env, account, "FNAL")):
-        try:
-            claimed = check()
-        except Refusal as refusal:
-            message = said(refusal)
-            assert MARK not in message
-            continue
-        uid, gid = claimed or (account.uid, account.gid)
-        assert env == {"NB_UID": str(uid), "NB_GID": str(gid)}
-        assert 0 < uid < 2**32 - 1
-        assert 0 < gid < 2**32 - 1
-
-
-@settings(max_examples=EXAMPLES // 3)
-@given(st.lists(st.tuples(st.integers(30001, 30004), st.sampled_from(["a-fnal", "b-fnal", "c-fnal"])), max_size=12))
-@pytest.mark.weakness(14)
-def test_whatever_the_order_everybody_has_one_account_and_every_account_one_holder(claims):
-    holders = {}
-    for uid, name in claims:
-        before = dict(holders)
-        try:
-            if pool.is_new(uid, name, holders):
-                holders[uid] = name
-        except Refusal as refusal:
-            said(refusal)
-        else:
-            assert holders[uid] == name
-        assert before.items() <= holders.items()
-    assert len(set(holders.values())) == len(holders)
+    try:
+        accounts.check_claim(env, account, "FNAL")
+    except Refusal as refusal:
+        message = said(refusal)
+        assert MARK not in message
+        return
+    assert env == {"NB_UID": "30002", "NB_GID": "30001"}
 
 
 @many

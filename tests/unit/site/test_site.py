@@ -89,11 +89,10 @@ def test_root_is_no_uid(tmp_path):
     ("pool", "words"),
     [
         (None, "but there is no pool: add the section pool"),
-        ({"account_pattern": "paf[0-9]{4}"}, "pool.claimed_pattern must tell which accounts the hub does not lend"),
         ({"account_pattern": "paf["}, "not a regular expression"),
     ],
 )
-def test_accounts_of_the_pool_are_told_apart(tmp_path, pool, words):
+def test_a_class_of_the_pool_has_a_valid_pool(tmp_path, pool, words):
     (fault,) = faults(changed(tmp_path, lambda data: data["identity"].update(pool=pool)))
     assert words in fault
 

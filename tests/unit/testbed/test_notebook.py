@@ -42,7 +42,11 @@ def test_volumes_that_nobody_writes_are_read_only() -> None:
     assert volumes == {"work": "/work", "depot": "/depot/cms", "cvmfs": "/cvmfs:ro", "eos": "/eos/purdue:ro"}
 
 
-def test_hub_knows_only_accounts_that_the_site_has_from_it() -> None:
+def test_hub_knows_the_accounts_of_external_users_alone() -> None:
     states = {person.name: hub.auth_state(person) for person in people.load().people}
     assert {"alice", "erin-fnal", "mallory"} <= states.keys()
-    assert {name: state for name, state in states.items() if state} == {"dave-cern": {"uid": 30001, "gid": 30000}}
+    assert {name: state for name, state in states.items() if state} == {
+        "dave-cern": {"uid": 30001, "gid": 30000},
+        "erin-fnal": {"uid": 30002, "gid": 30000},
+        "frank-fnal": {"uid": 30003, "gid": 30000},
+    }
