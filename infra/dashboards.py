@@ -26,7 +26,7 @@ class DashboardMiddlewares(pulumi.ComponentResource):
         self._gateway, self._namespace, self._definitions = gateway, namespace, definitions
         release = gateway.release
         self.login = self._middleware(
-            names.dashboard_login_middleware_name(release), traefik.login(names.api_origin(gateway))
+            names.dashboard_login_middleware_name(release), traefik.login(names.proxied_api_origin(gateway))
         )
         self.headers = self._middleware(names.dashboard_headers_middleware_name(release), traefik.without_credentials())
         self.register_outputs({})

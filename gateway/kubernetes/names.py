@@ -89,14 +89,14 @@ def dashboard_middlewares(release: str) -> list[str]:
     ]
 
 
-def api_origin(gateway: KubernetesGateway) -> str:
-    """Return the scheme, host and port at which pods reach the API server."""
-    return f"http://{api_name(gateway.release)}.{gateway.namespace}:{API_PORT}"
-
-
 def api_url(gateway: KubernetesGateway) -> str:
     """Return the URL at which schedulers reach the API server."""
-    return f"{api_origin(gateway)}/api"
+    return f"http://{api_name(gateway.release)}.{gateway.namespace}:{API_PORT}/api"
+
+
+def proxied_api_origin(gateway: KubernetesGateway) -> str:
+    """Return scheme, host and port at which Traefik reaches the API server."""
+    return f"http://{api_name(gateway.release)}.{gateway.namespace}:{gateway.proxied_api_port}"
 
 
 def variables_name(cluster: str) -> str:

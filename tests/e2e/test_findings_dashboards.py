@@ -4,13 +4,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from gateway.as_user import dashboard_guard
 from gateway.kubernetes import names
 from gateway.service.dashboards.logins import LOGIN_COOKIE
 from gateway.site import Backend
 from testbed import docker, hub, submission
+from testbed.slurm import NODES
+from tests.e2e.back_ends import on_slurm
 from tests.e2e.browsing import visit
-from tests.e2e.fetching import fetch
-from tests.e2e.machines import RELEASE, SETTINGS, kubectl
+from tests.e2e.fetching import fetch, fetch_in_container
+from tests.e2e.machines import RELEASE, SETTINGS, kubectl, slurm_container
 from tests.e2e.notebooks import Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), pytest.mark.finding("R5")]
@@ -100,7 +103,23 @@ def test_an_administrator_of_the_hub_sees_it_and_the_gateway_logs_that(page: str
     assert (seen.pages[0][0], "bokeh" in seen.pages[0][2]) == (200, True), seen.pages[0][2][:300]
     cluster = urlsplit(page).path.split("/")[2]
     lines = [line for line in log_of(backend).splitlines() if ADMINISTRATOR in line and cluster in line]
-    assert any("Administrator" in line for line in lines), lines
+    assert any('"role": "administrator"' in line for line in lines), lines
+
+
+@on_slurm
+def test_a_scheduler_answers_nobody_but_the_proxy(alice: Notebook, page: str) -> None:
+    """Other users of a node can connect to the port of a scheduler's dashboard, past the login."""
+    host, port = alice.run(
+        "(client.scheduler_info()['address'].split('/')[2].rpartition(':')[0],"
+        " client.scheduler_info()['services']['dashboard'])"
+    )
+    for path in ("status", "info/main/workers.html", "health"):
+        made_up = {"Authorization": f"token {hub.token('alice')}", dashboard_guard.HEADER: "made-up"}
+        status, text = fetch_in_container(
+            slurm_container(NODES[0].name), "python3", f"http://{host}:{port}/{path}", made_up
+        )
+        assert (status, "bokeh" in text) == (403, False), text[:300]
+    assert fetch(page, authorization("alice"))[0] == 200
 
 
 def test_a_login_that_another_browser_began_is_refused(backend: Backend) -> None:

@@ -13,11 +13,17 @@ from aiohttp import web
 from dask_gateway_server.models import Cluster
 
 from gateway import settings
+from gateway.identity import source
+from gateway.identity.authenticator import PERSON
+from gateway.identity.guard import CredentialRefused, TooManyAttempts
+from gateway.identity.hub import HubUnavailable
+from gateway.service import audit
 from gateway.service.dashboards import addresses, logins, pages, signing
-from gateway.service.dashboards.hub import Hub, HubUnavailableError
+from gateway.service.dashboards.hub import LoginClient
 from gateway.service.dashboards.logins import Visitor
 from gateway.site import Backend, Site
 
+ADMITTED = 204
 TOKEN_KINDS = ("token", "bearer", "jupyterhub")
 """Schemes of an ``Authorization`` header with a JupyterHub token."""
 
@@ -47,15 +53,12 @@ class DashboardLogin:
         cluster = addresses.cluster_of(path)
         if cluster is None:
             return pages.page(403, pages.REFUSED)
-        try:
-            visitor = await self._visitor(request, cluster)
-        except HubUnavailableError as error:
-            return self._unavailable(error)
+        token = _token_of(request)
+        if token is not None:
+            return await self._authorize_token(request, token, cluster)
+        visitor = logins.visitor_of(self._key, request.cookies.get(logins.LOGIN_COOKIE, ""), cluster, time.time())
         if visitor is not None:
-            found = await self._find_cluster(cluster)
-            return web.Response(status=204) if logins.may_see(visitor, found) else pages.page(403, pages.REFUSED)
-        if _token_of(request) is not None:
-            return _unauthorized(pages.UNKNOWN_TOKEN)
+            return await self._answer_of(request, visitor, cluster)
         return self._begin(path, cluster) if _is_navigation(request) else _unauthorized(pages.NO_LOGIN)
 
     async def call_back(self, request: web.Request) -> web.Response:
@@ -69,24 +72,36 @@ class DashboardLogin:
             return pages.page(400, pages.STALE)
         try:
             visitor = await self._hub.visitor_of_code(request.query.get("code", ""))
-        except HubUnavailableError as error:
-            return self._unavailable(error)
-        if visitor is None:
+        except CredentialRefused:
             return pages.page(403, pages.HUB_REFUSES)
-        answer = await self._admit(visitor, path, cluster, now)
+        except HubUnavailable as error:
+            return self._unavailable(error)
+        answer = await self._answer_of(request, visitor, cluster)
+        _record(request, visitor, "log in at dashboard", cluster, answer.status)
+        if answer.status == ADMITTED:
+            answer = self._admit(visitor, path, cluster, now)
         answer.del_cookie(logins.state_cookie_name(cluster), path=settings.DASHBOARD_CALLBACK_PATH)
         return answer
 
-    async def _visitor(self, request: web.Request, cluster: str) -> Visitor | None:
-        """Return the visitor by the token of the request, or else by its cookie."""
-        token = _token_of(request)
-        if token is None:
-            cookie = request.cookies.get(logins.LOGIN_COOKIE, "")
-            return logins.visitor_of(self._key, cookie, cluster, time.time())
-        visitor = await self._hub.visitor_of_token(token)
-        if visitor is not None and visitor.is_administrator:
-            self._record(visitor, cluster, "has shown a token for")
-        return visitor
+    async def _authorize_token(self, request: web.Request, token: str, cluster: str) -> web.Response:
+        try:
+            visitor = await self._hub.visitor_of_token(token, request.get(source.SOURCE, source.UNKNOWN))
+        except CredentialRefused:
+            return _unauthorized(pages.UNKNOWN_TOKEN)
+        except TooManyAttempts:
+            return pages.page(429, pages.TOO_MANY)
+        except HubUnavailable as error:
+            return self._unavailable(error)
+        answer = await self._answer_of(request, visitor, cluster)
+        if visitor.is_administrator or answer.status != ADMITTED:
+            _record(request, visitor, "open dashboard", cluster, answer.status)
+        return answer
+
+    async def _answer_of(self, request: web.Request, visitor: Visitor, cluster: str) -> web.Response:
+        request[PERSON] = visitor.name
+        if logins.may_see(visitor, await self._find_cluster(cluster)):
+            return web.Response(status=ADMITTED)
+        return pages.page(403, pages.REFUSED)
 
     def _begin(self, path: str, cluster: str) -> web.Response:
         nonce, now = secrets.token_urlsafe(24), time.time()
@@ -103,11 +118,7 @@ class DashboardLogin:
         )
         return answer
 
-    async def _admit(self, visitor: Visitor, path: str, cluster: str, now: float) -> web.Response:
-        if not logins.may_see(visitor, await self._find_cluster(cluster)):
-            self._record(visitor, cluster, "is refused at")
-            return pages.page(403, pages.REFUSED)
-        self._record(visitor, cluster, "has logged in at")
+    def _admit(self, visitor: Visitor, path: str, cluster: str, now: float) -> web.Response:
         answer = _redirect(path)
         answer.set_cookie(
             logins.LOGIN_COOKIE,
@@ -120,12 +131,7 @@ class DashboardLogin:
         )
         return answer
 
-    def _record(self, visitor: Visitor, cluster: str, what: str) -> None:
-        """Write one line of the audit: who did what at which dashboard."""
-        role = "Administrator" if visitor.is_administrator else "User"
-        self._log.info("%s %r %s the dashboard of cluster %s", role, visitor.name, what, cluster)
-
-    def _unavailable(self, error: HubUnavailableError) -> web.Response:
+    def _unavailable(self, error: HubUnavailable) -> web.Response:
         self._log.error("%s", error)
         return pages.page(502, pages.HUB_UNAVAILABLE)
 
@@ -138,13 +144,28 @@ class DashboardLogin:
         return signing.derived_key(self._secret)
 
     @cached_property
-    def _hub(self) -> Hub:
-        return Hub(self._site, self._backend, self._secret)
+    def _hub(self) -> LoginClient:
+        return LoginClient(self._site, self._backend, self._secret)
 
     async def _connected(self, _: web.Application) -> AsyncIterator[None]:
         yield
         if "_hub" in self.__dict__:
             await self._hub.close()
+
+
+def _record(request: web.Request, visitor: Visitor, action: str, cluster: str, status: int) -> None:
+    """Write the audit line of a visit."""
+    audit.LOGGER.info(
+        audit.line(
+            user=visitor.name,
+            role="administrator" if visitor.is_administrator else "user",
+            source=request.get(source.SOURCE, source.UNKNOWN),
+            action=action,
+            cluster=cluster,
+            outcome="accepted" if status == ADMITTED else "refused",
+            status=str(status),
+        )
+    )
 
 
 def _token_of(request: web.Request) -> str | None:

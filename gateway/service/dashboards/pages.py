@@ -10,6 +10,7 @@ NO_LOGIN = (
     " with a JupyterHub token."
 )
 UNKNOWN_TOKEN = "JupyterHub does not know the token, or the token may not use this gateway: request a new one."  # noqa: S105
+TOO_MANY = "Too many unknown tokens came from your address: try again in a minute."
 STALE = "This login has expired, or another browser began it. Open the dashboard's address again."
 HUB_REFUSES = "JupyterHub has not logged you in. Open the dashboard's address again."
 HUB_UNAVAILABLE = "The gateway can't reach JupyterHub to log you in: try again in a minute."

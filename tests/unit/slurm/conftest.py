@@ -9,17 +9,10 @@ from dask_gateway_server.models import User
 
 from gateway.identity.accounts import classify
 from gateway.identity.authenticator import FacilityUser
-from gateway.service.dashboards import guard
 from gateway.slurm import launcher_client
 from gateway.slurm.backend import FacilitySlurmBackend
 from gateway.slurm.configuration import server_config
 from tests.unit.slurm.world import ALICE, Queue
-
-
-@pytest.fixture(autouse=True)
-def _secret_of_dashboards(monkeypatch):
-    """Give the gateway a key without its token of the hub."""
-    monkeypatch.setattr(guard, "_key", lambda: b"key")
 
 
 @pytest.fixture
