@@ -50,7 +50,7 @@ class RouteFile:
     async def restore(self, clusters: Iterable[Cluster]) -> None:
         """Write the routes of clusters of the database, before any other file.
 
-        A cluster with an address that is not valid gets no routes; it does not keep the others from theirs.
+        A cluster with a wrong address gets no routes, and the others get theirs; :meth:`add_route` reports it.
         """
         for cluster in clusters:
             with contextlib.suppress(ValueError):

@@ -8,8 +8,10 @@ import pytest
 from dask_gateway_server.backends.db_base import DBBackendBase, JobStatus
 from dask_gateway_server.proxy import Proxy
 
+from gateway.slurm import records
 from gateway.slurm.proxy.configuration import dynamic_configuration
 from gateway.slurm.proxy.route_file import RouteFile
+from tests.unit.slurm.world import cluster_in
 
 ONE, OTHER = "1" * 32, "2" * 32
 SERVER = "http://127.0.0.1:8088"
@@ -148,3 +150,15 @@ async def test_a_cluster_runs_when_its_routes_are_written(running, routes, path,
     await running._cluster_to_running(item)
     assert seen == [({ONE}, {ONE})]
     assert item.added_to_proxies
+
+
+async def test_a_cluster_with_a_wrong_address_fails_and_leaves_no_route(running, routes, path, testbed_site):
+    running.proxy = routes
+    await add(routes, OTHER)
+    item = cluster_in(running, testbed_site, state=records.GONE)
+    wrong = {"scheduler_address": "tls://submission:8000", "dashboard_address": "http://node1:40002"}
+    running.db.update_cluster(item, status=JobStatus.SUBMITTED, **wrong)
+    for _ in range(3):
+        await running.reconcile_cluster(item)
+    assert item.status == JobStatus.FAILED
+    assert names(path) == ({OTHER}, {OTHER})
