@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 from dask_gateway_server.backends.db_base import Cluster
 
+from gateway.service.tls import new_keypair
 from gateway.site import SlurmGateway
 from gateway.slurm.proxy.addresses import address_of
 from gateway.slurm.proxy.configuration import Targets, checked_name, dynamic_configuration
@@ -31,6 +32,7 @@ class RouteFile:
     def __init__(self, path: Path, server: str, own_hosts: Set[str]) -> None:
         """Write to ``path``. For ``server`` and ``own_hosts`` see the functions that take them."""
         self._path, self._server, self._own_hosts = path, server, own_hosts
+        self._pair = new_keypair(path.name)
         self._clusters: dict[str, Targets] = {}
         self._written: str | None = None
         self._lock = asyncio.Lock()
@@ -88,7 +90,7 @@ class RouteFile:
     async def _write(self) -> None:
         """Return when the file has the routes; one write serves all callers that wait for it."""
         async with self._lock:
-            text = json.dumps(dynamic_configuration(self._server, self._clusters))
+            text = json.dumps(dynamic_configuration(self._server, self._clusters, self._pair))
             if text != self._written:
                 await asyncio.to_thread(_replace, self._path, text)
                 self._written = text

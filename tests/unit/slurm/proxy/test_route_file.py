@@ -9,13 +9,11 @@ from dask_gateway_server.backends.db_base import DBBackendBase, JobStatus
 from dask_gateway_server.proxy import Proxy
 
 from gateway.slurm import records
-from gateway.slurm.proxy.configuration import dynamic_configuration
 from gateway.slurm.proxy.route_file import RouteFile
 from tests.unit.slurm.world import cluster_in
 
 ONE, OTHER = "1" * 32, "2" * 32
 SERVER = "http://127.0.0.1:8088"
-EMPTY = dynamic_configuration(SERVER, {})
 
 
 @pytest.fixture
@@ -112,7 +110,9 @@ async def test_a_site_names_the_file_the_server_and_the_hosts_that_no_route_reac
     slurm = testbed_site.slurm.model_copy(update={"routes_file": str(path), "submission_host": "host.example"})
     routes = RouteFile.of(slurm)
     await routes.restore([])
-    assert found(path) == EMPTY
+    assert names(path) == (set(), set())
+    servers = found(path)["http"]["services"]["server"]["loadBalancer"]["servers"]
+    assert servers == [{"url": f"http://127.0.0.1:{slurm.api_port}"}]
     for host in ("host.example", "host", slurm.submission_address):
         with pytest.raises(ValueError, match="is not that of a compute node"):
             await routes.add_route(kind="SNI", sni=ONE, target=f"tls://{host}:8000")
