@@ -28,6 +28,7 @@ def test_secrets_are_their_owners_alone(host, path: str, owner: str, mode: int) 
 
 
 @pytest.mark.weakness(13)
+@pytest.mark.finding("R6")
 @pytest.mark.parametrize("account", ["alice", site().slurm.proxy_user])
 @pytest.mark.parametrize("path", [path for path, _, _ in OWNERS_ALONE])
 def test_users_and_the_proxy_can_not_read_secrets(host, path: str, account: str) -> None:

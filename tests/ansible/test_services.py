@@ -37,6 +37,7 @@ def test_the_proxy_may_gain_no_rights(host) -> None:
     assert float(re.search(r"level for \S+: ([0-9.]+)", said)[1]) < MOST_EXPOSURE
 
 
+@pytest.mark.finding("R2")
 def test_systemd_holds_the_proxys_port(host) -> None:
     """After a crash of the proxy, no other program can take the port."""
     port = f"sport = :{site().slurm.proxy_port}"

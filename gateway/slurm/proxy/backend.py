@@ -32,7 +32,16 @@ class RoutedBackend(DBBackendBase):  # type: ignore[misc] # upstream has no type
         await self.proxy.restore([cluster for cluster in living if cluster.scheduler_address])
         await super().do_setup()
 
+    async def _check_cluster_proxied(self, cluster: Cluster) -> None:
+        """Do what upstream does; end a cluster whose scheduler says that it listens where no route may lead."""
+        try:
+            await super()._check_cluster_proxied(cluster)
+        except ValueError as error:
+            self.log.warning("Cluster %s of %s gets no routes: %s", cluster.name, cluster.username, error)
+            await self.stop_cluster(cluster.name, failed=True)
+
     async def _cluster_to_running(self, cluster: Cluster) -> None:
         """Add the cluster's routes, then do what upstream does: a client that waits for the cluster finds them."""
         await self._check_cluster_proxied(cluster)
-        await super()._cluster_to_running(cluster)
+        if cluster.added_to_proxies:
+            await super()._cluster_to_running(cluster)

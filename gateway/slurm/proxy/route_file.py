@@ -12,6 +12,7 @@ from aiohttp import web
 from dask_gateway_server.backends.db_base import Cluster
 
 from gateway.service.dashboards import guard
+from gateway.service.tls import new_keypair
 from gateway.site import SlurmGateway
 from gateway.slurm.proxy.addresses import address_of
 from gateway.slurm.proxy.configuration import Targets, checked_name, dynamic_configuration
@@ -38,6 +39,7 @@ class RouteFile:
         """
         self._path, self._server, self._own_hosts = path, server, own_hosts
         self._secret_of = secret_of
+        self._pair = new_keypair(path.name)
         self._clusters: dict[str, Targets] = {}
         self._written: str | None = None
         self._lock = asyncio.Lock()
@@ -57,7 +59,7 @@ class RouteFile:
     async def restore(self, clusters: Iterable[Cluster]) -> None:
         """Write the routes of clusters of the database, before any other file.
 
-        A cluster with an address that is not valid gets no routes; it does not keep the others from theirs.
+        A cluster with a wrong address gets no routes, and the others get theirs; :meth:`add_route` reports it.
         """
         for cluster in clusters:
             with contextlib.suppress(ValueError):
@@ -96,7 +98,7 @@ class RouteFile:
     async def _write(self) -> None:
         """Return when the file has the routes; one write serves all callers that wait for it."""
         async with self._lock:
-            text = json.dumps(dynamic_configuration(self._server, self._clusters))
+            text = json.dumps(dynamic_configuration(self._server, self._clusters, self._pair))
             if text != self._written:
                 await asyncio.to_thread(_replace, self._path, text)
                 self._written = text

@@ -12,7 +12,7 @@ CLUSTERS = {
     ONE: Targets(Address("node1", 40001), Address("node1", 40002), "secret of one"),
     OTHER: Targets(scheduler=Address("node2", 40003)),
 }
-FOUND = dynamic_configuration("http://127.0.0.1:8088", CLUSTERS)
+FOUND = dynamic_configuration("http://127.0.0.1:8088", CLUSTERS, (b"certificate", b"key"))
 
 
 def test_each_cluster_is_reached_by_its_own_name_alone():
@@ -33,7 +33,7 @@ def test_the_server_gets_the_paths_of_the_api_and_of_the_login_alone():
 
 
 def test_each_route_that_leads_somewhere_is_bounded():
-    for protocol in FOUND.values():
+    for protocol in (FOUND["http"], FOUND["tcp"]):
         for name, router in protocol["routers"].items():
             assert set(router.get("middlewares", ())) <= set(protocol["middlewares"])
             assert "bound" in router.get("middlewares", ()) or name == "unknown"
@@ -56,6 +56,11 @@ def test_a_dashboard_is_reached_after_the_login_and_without_credentials():
 
 def test_schedulers_keep_their_tls():
     assert all(router["tls"] == {"passthrough": True} for router in FOUND["tcp"]["routers"].values())
+
+
+def test_traefik_makes_no_certificate_itself():
+    found = FOUND["tls"]["stores"]["default"]["defaultCertificate"]
+    assert found == {"certFile": "certificate", "keyFile": "key"}
 
 
 @given(st.text())

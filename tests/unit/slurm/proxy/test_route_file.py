@@ -8,12 +8,12 @@ import pytest
 from dask_gateway_server.backends.db_base import DBBackendBase, JobStatus
 from dask_gateway_server.proxy import Proxy
 
-from gateway.slurm.proxy.configuration import dynamic_configuration
+from gateway.slurm import records
 from gateway.slurm.proxy.route_file import RouteFile
+from tests.unit.slurm.world import cluster_in
 
 ONE, OTHER = "1" * 32, "2" * 32
 SERVER = "http://127.0.0.1:8088"
-EMPTY = dynamic_configuration(SERVER, {})
 
 
 @pytest.fixture
@@ -110,7 +110,9 @@ async def test_a_site_names_the_file_the_server_and_the_hosts_that_no_route_reac
     slurm = testbed_site.slurm.model_copy(update={"routes_file": str(path), "submission_host": "host.example"})
     routes = RouteFile.of(slurm)
     await routes.restore([])
-    assert found(path) == EMPTY
+    assert names(path) == (set(), set())
+    servers = found(path)["http"]["services"]["server"]["loadBalancer"]["servers"]
+    assert servers == [{"url": f"http://127.0.0.1:{slurm.api_port}"}]
     for host in ("host.example", "host", slurm.submission_address):
         with pytest.raises(ValueError, match="is not that of a compute node"):
             await routes.add_route(kind="SNI", sni=ONE, target=f"tls://{host}:8000")
@@ -148,3 +150,15 @@ async def test_a_cluster_runs_when_its_routes_are_written(running, routes, path,
     await running._cluster_to_running(item)
     assert seen == [({ONE}, {ONE})]
     assert item.added_to_proxies
+
+
+async def test_a_cluster_with_a_wrong_address_fails_and_leaves_no_route(running, routes, path, testbed_site):
+    running.proxy = routes
+    await add(routes, OTHER)
+    item = cluster_in(running, testbed_site, state=records.GONE)
+    wrong = {"scheduler_address": "tls://submission:8000", "dashboard_address": "http://node1:40002"}
+    running.db.update_cluster(item, status=JobStatus.SUBMITTED, **wrong)
+    for _ in range(3):
+        await running.reconcile_cluster(item)
+    assert item.status == JobStatus.FAILED
+    assert names(path) == ({OTHER}, {OTHER})

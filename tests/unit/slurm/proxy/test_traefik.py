@@ -20,6 +20,7 @@ from tests.unit.slurm.proxy.conftest import Front, rendered
 
 NAME = "1" * 32
 SNI = f"daskgateway-{NAME}"
+PAIR = new_keypair("traefik")
 HALF = {
     "nothing": b"",
     "half a ClientHello": bytes.fromhex("16030100c8010000c40303"),
@@ -87,7 +88,7 @@ def scheduler(tmp_path: Path) -> Iterator[int]:
 def served(front: Front, pages: int, scheduler: int) -> Front:
     """Traefik with the routes of the API server and of one cluster."""
     targets = Targets(Address("127.0.0.1", scheduler), Address("127.0.0.1", pages), "secret")
-    front.serve(dynamic_configuration(f"http://127.0.0.1:{pages}", {NAME: targets}))
+    front.serve(dynamic_configuration(f"http://127.0.0.1:{pages}", {NAME: targets}, PAIR))
     front.await_path(f"/clusters/{NAME}/status")
     return front
 
@@ -143,7 +144,7 @@ def test_each_source_is_bounded_and_host_names_do_not_multiply_it(front, pages, 
     monkeypatch.setattr(configuration, "MOST_REQUESTS", 2)
     monkeypatch.setattr(configuration, "MOST_CONNECTIONS", 2)
     targets = Targets(Address("127.0.0.1", scheduler), Address("127.0.0.1", pages))
-    front.serve(dynamic_configuration(f"http://127.0.0.1:{pages}", {NAME: targets}))
+    front.serve(dynamic_configuration(f"http://127.0.0.1:{pages}", {NAME: targets}, PAIR))
     front.await_path(f"/clusters/{NAME}/status")
     with ExitStack() as stack:
         held = [stack.enter_context(front.connect(SNI)) for _ in range(2)]
@@ -169,7 +170,7 @@ def _is_answered(connection: socket.socket) -> bool:
 
 def test_routes_that_go_cut_no_connection(served, pages):
     with served.connect(SNI) as connection:
-        served.serve(dynamic_configuration(f"http://127.0.0.1:{pages}", {}))
+        served.serve(dynamic_configuration(f"http://127.0.0.1:{pages}", {}, PAIR))
         while served.get(f"/clusters/{NAME}/status", Host="gateway")[0] != 404:
             pass
         assert b"/scheduler" in ask(connection)
