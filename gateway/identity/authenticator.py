@@ -3,6 +3,7 @@
 JupyterHub names the user of a token; the site gives the user's class and the source of the account.
 """
 
+import re
 from typing import Any
 
 from aiohttp import web
@@ -19,6 +20,8 @@ from gateway.site import AccountSource, Backend, Site, UserClass
 
 TOKENS = Bounds(attempts=10, attempt_seconds=2, refused_seconds=10)
 """Bounds on users' tokens that JupyterHub does not know."""
+TOKEN = re.compile(r"[\x20-\x7e]{1,1024}")
+"""A token that fits into a header of a request to the hub."""
 PERSON = web.RequestKey("person", str)
 """Key of the name in the request whose token JupyterHub knows."""
 
@@ -66,12 +69,12 @@ class HubAuthenticator(JupyterHubAuthenticator):  # type: ignore[misc] # upstrea
         self.directory = directory.of_identity(self.site.identity)
 
     def get_token(self, request: web.Request) -> str | None:
-        """Return the token of the header ``Authorization: jupyterhub TOKEN``, or None without one.
+        """Return the token of the header ``Authorization: jupyterhub TOKEN``, or None without a well-formed one.
 
         Upstream's method raises an exception for a header without a space (dask-gateway-server 2026.3.0, not reported).
         """
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
-        return token if kind == "jupyterhub" and token else None
+        return token if kind == "jupyterhub" and TOKEN.fullmatch(token) else None
 
     async def authenticate_and_handle(self, request: web.Request, handler: Any) -> web.StreamResponse:
         """Answer a user's request as upstream does, with a cookie that no script and no other site can use."""

@@ -11,7 +11,7 @@ def lent(stated: Account, entry: Account | None, source: AccountSource, pool: Po
     pool has exactly the pool account of the directory; a user of the hub has what the hub states.
 
     Raises :class:`AccountUnknown` when the uid is another user's in the directory. For a user of the pool, also when
-    the directory lacks the uid or has another gid for it.
+    the directory lacks the uid or has other numbers for its name.
     """
     if entry is None:
         if source is AccountSource.POOL:
@@ -21,8 +21,8 @@ def lent(stated: Account, entry: Account | None, source: AccountSource, pool: Po
         raise AccountUnknown(_text(stated, "which is not that of a pool account"))
     if source is not AccountSource.POOL:
         return stated
-    if entry.gid != stated.gid:
-        raise AccountUnknown(_text(stated, f"with the gid {stated.gid}, which differs from the directory's"))
+    if (entry.uid, entry.gid) != (stated.uid, stated.gid):
+        raise AccountUnknown(_text(stated, f"with the gid {stated.gid}, and the directory has other numbers"))
     return entry
 
 

@@ -19,7 +19,7 @@ from tests.e2e.notebooks import CellError, Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
-MOST_QUESTIONS = 30
+MOST_QUESTIONS = 40
 """Bound of the hub's requests for a flood, over all replicas of the gateway."""
 FLOOD = """
 import secrets, urllib.error, urllib.request

@@ -125,12 +125,18 @@ slurm = pytest.mark.parametrize("backend", [Backend.SLURM])
         "Bearer alice",
         "JupyterHub alice",
         "jupyterhub wrong",
+        "jupyterhub alice\x00",
+        f"jupyterhub {'a' * 1025}",
         "jupyterhub x",
     ],
 )
 async def test_nobody_is_a_user_without_a_token_of_the_hub(authenticator, header):
     with pytest.raises(web.HTTPUnauthorized):
         await answer_to(authenticator, header)
+
+
+async def test_a_token_that_fits_into_no_header_is_none(authenticator):
+    assert authenticator.get_token(SimpleNamespace(headers={"Authorization": "jupyterhub \udcff"})) is None
 
 
 @pytest.mark.weakness(1, 3, 11)

@@ -48,9 +48,10 @@ def test_a_pool_account_that_the_directory_lacks_is_refused():
         pool.lent(STATED, None, AccountSource.POOL, POOL)
 
 
-def test_a_pool_account_with_another_gid_is_refused():
-    with pytest.raises(AccountUnknown, match="with the gid 30000, which differs from the directory's"):
-        pool.lent(STATED, dataclasses.replace(ERIN, gid=30009), AccountSource.POOL, POOL)
+@pytest.mark.parametrize("other", [{"gid": 30009}, {"uid": 30009}])
+def test_a_pool_account_with_other_numbers_is_refused(other):
+    with pytest.raises(AccountUnknown, match="with the gid 30000, and the directory has other numbers"):
+        pool.lent(STATED, dataclasses.replace(ERIN, **other), AccountSource.POOL, POOL)
 
 
 numbers = st.one_of(
