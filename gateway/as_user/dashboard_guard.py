@@ -5,7 +5,6 @@ library only, for Python >= 3.8: it runs in the user's interpreter.
 """
 
 import hmac
-import importlib
 import os
 from typing import Any
 
@@ -20,16 +19,17 @@ def install() -> None:
     secret = os.environ.get(SECRET)
     if not secret:
         return
-    application: Any = importlib.import_module("distributed.http.routing").RoutingApplication
-    error: Any = importlib.import_module("tornado.web").ErrorHandler
-    find_handler = application.find_handler
+    from distributed.http.routing import RoutingApplication  # noqa: PLC0415 - the gateways don't have it
+    from tornado.web import ErrorHandler  # noqa: PLC0415
+
+    find_handler = RoutingApplication.find_handler
 
     def find_guarded(self: Any, request: Any, **options: Any) -> Any:
         if is_same(request.headers.get(HEADER, ""), secret):
             return find_handler(self, request, **options)
-        return self.get_handler_delegate(request, error, {"status_code": 403})
+        return self.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
 
-    application.find_handler = find_guarded
+    RoutingApplication.find_handler = find_guarded
 
 
 def is_same(given: str, secret: str) -> bool:
