@@ -15,6 +15,10 @@ HUB_TOKEN_VARIABLE = "AF_HUB_TOKEN_FILE"  # noqa: S105 - the name of a variable 
 DEFAULT_HUB_TOKEN = "/etc/dask-gateway-secrets/hub-token"  # noqa: S105 - a path
 METRICS_PATH = "/metrics"
 """The HTTP path of every process' metrics."""
+DASHBOARD_AUTHORIZE_PATH = "/dashboards/authorize"
+"""The HTTP path at which Traefik asks a gateway whether a visitor may see a dashboard."""
+DASHBOARD_CALLBACK_PATH = "/dashboards/callback"
+"""The HTTP path to which JupyterHub sends a browser after a login."""
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service, ServiceAccount
 from gateway import settings
 from gateway.kubernetes import names
 from gateway.site import Site
+from infra.dashboards import DashboardMiddlewares
 from infra.exposure import DO_NOT_WAIT
 from infra.proxy import Proxy
 from infra.quantities import Amounts
@@ -61,6 +62,9 @@ class KubernetesGateway(pulumi.ComponentResource):
         self.clusters_account = self._clusters_account()
         self.controller = self._controller(site_mount, digest)
         self.proxy = Proxy(f"{name}-proxy", self._gateway, args.namespace, args.definitions, opts=self._child)
+        self.dashboards = DashboardMiddlewares(
+            f"{name}-dashboards", self._gateway, args.namespace, args.definitions, opts=self._child
+        )
         self.register_outputs({})
 
     def _object_name(self, kind: str) -> str:

@@ -8,8 +8,8 @@ from gateway.site import Site
 from infra.exposure import ExposedService, ServiceArgs, ingress
 
 PORT_NAME = "gateway"
-"""Name of the one port of API, dashboards and schedulers. dask-gateway-proxy routes TLS to schedulers by SNI, and all
-else as HTTP."""
+"""Name of the one port of API, dashboards and schedulers. Traefik on the submission host routes TLS to schedulers by
+SNI, and all else as HTTP."""
 
 
 class SlurmGatewayFront(pulumi.ComponentResource):

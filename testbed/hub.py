@@ -5,20 +5,22 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 
 from gateway import site
 from gateway.identity import accounts
+from gateway.service.dashboards import addresses
 from release import content, process
 from testbed import docker, people, secret_files
 from testbed.images.table import HUB
 from testbed.paths import SECRETS, SITE, STATE
 
 NAME = "af-hub"
-ADDRESS = "172.30.0.12"
-ROOT_URL = f"http://{ADDRESS}:8000/hub/"
+ROOT_URL = f"{site.load(SITE).identity.hub.public_url}/"
 """The hub's address for browsers, through its proxy."""
+ADDRESS = urlsplit(ROOT_URL).hostname
 API_URL = f"{ROOT_URL}api"
 MOUNTED = STATE / "hub" / "configuration"
 DATABASE = STATE / "hub" / "state"
@@ -54,10 +56,17 @@ def password(name: str) -> str:
     return password_file(name).read_text()
 
 
+def service_token(backend: site.Backend) -> tuple[Path, bool]:
+    """Return the file with the API token of a gateway's service, and whether it is new."""
+    names = {site.Backend.KUBERNETES: "hub-token", site.Backend.SLURM: "hub-token-slurm"}
+    return secret_files.ensure(names[backend])
+
+
 def ensure_hub() -> None:
-    """Have a JupyterHub that answers, with all people of ``people.yaml`` and the gateways as a service."""
+    """Have a JupyterHub that answers, with all people of ``people.yaml`` and each gateway as a service."""
+    gateways = {backend: site.load(SITE).gateway(backend) for backend in site.Backend}
     secrets = {
-        secret_files.ensure("hub-token"): "service-token",
+        **{service_token(backend): gateway.hub_service for backend, gateway in gateways.items()},
         secret_files.ensure("hub-crypt-key"): "crypt-key",
     }
     for person in people.load().people:
@@ -84,13 +93,46 @@ def ensure_hub() -> None:
 
 
 def _write_configuration() -> str:
-    """Write the hub's knowledge of people and its service. Return a digest of the files that it reads only at start."""
+    """Write the hub's knowledge of people and services. Return a digest of the files that it reads only at start."""
     MOUNTED.mkdir(parents=True, exist_ok=True)
     accounts = {person.name: auth_state(person) for person in people.load().people}
     (MOUNTED / "accounts.json").write_text(json.dumps(accounts))
-    service = MOUNTED / "service.json"
-    service.write_text(json.dumps(site.load(SITE).identity.hub.service_name))
-    return content.digest(service)
+    written = {
+        "services.json": _services(),
+        "account-readers.json": _account_readers(),
+        "administrators.json": _administrators(),
+    }
+    for name, value in written.items():
+        (MOUNTED / name).write_text(json.dumps(value))
+    return content.digest(*(MOUNTED / name for name in written))
+
+
+def _services() -> list[Mapping[str, str | bool]]:
+    """Return JupyterHub's description of each gateway's service, without the token."""
+    described = site.load(SITE)
+    clients = {backend: addresses.client_of(described, backend) for backend in site.Backend}
+    return [
+        {
+            "name": described.gateway(backend).hub_service,
+            "oauth_client_id": client.identifier,
+            "oauth_redirect_uri": client.callback,
+            # Both are the facility's: a person has nothing to decide.
+            "oauth_no_confirm": True,
+        }
+        for backend, client in clients.items()
+    ]
+
+
+def _account_readers() -> list[str]:
+    """Return the services of the gateways that serve users whose accounts the hub has."""
+    described = site.load(SITE)
+    lent = {item.name for item in described.identity.classes if item.account is not site.AccountSource.DIRECTORY}
+    gateways = [described.gateway(backend) for backend in site.Backend]
+    return [gateway.hub_service for gateway in gateways if lent & set(gateway.classes)]
+
+
+def _administrators() -> list[str]:
+    return [person.name for person in people.load().people if person.is_administrator]
 
 
 def auth_state(person: people.Person) -> Mapping[str, int]:

@@ -50,6 +50,8 @@ class Person(Model):
     """Login of the JupyterHub, with the suffix of the user class."""
     account: AccountName | None = None
     """The account that they work with; None for a person who is in no list."""
+    is_administrator: bool = False
+    """Whether the person administrates JupyterHub."""
 
 
 class People(Model):

@@ -15,7 +15,7 @@ import yaml
 from gateway import site
 from release import content, process
 from release.paths import PROJECT, ROOT
-from testbed import certificates, cluster, secret_files, waiting
+from testbed import certificates, cluster, hub, secret_files, waiting
 from testbed.images.table import ENVIRONMENT, SERVER, TRAEFIK
 from testbed.paths import KUBECONFIG, SITE
 from testbed.public_names import ADDRESS
@@ -38,7 +38,7 @@ ANSWERS_IN_A_ROW = 3
 def ensure_stack() -> None:
     """Deploy the stack if one of its inputs has changed; wait until the API answers under its public name."""
     images = {image.name: image.ensure() for image in (SERVER, ENVIRONMENT, TRAEFIK)}
-    token = secret_files.ensure("hub-token")[0].read_text()
+    token = hub.service_token(site.Backend.KUBERNETES)[0].read_text()
     authority = certificates.certificate_authority().read_text()
     digest = content.digest(*INPUTS, json.dumps(images), token, authority)
     if _recorded() == digest and _answers():

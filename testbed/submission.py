@@ -4,10 +4,10 @@ import functools
 from collections.abc import Iterable
 from pathlib import Path
 
-from gateway.site import load
+from gateway.site import Backend, load
 from release import bundle, content, process
 from release.paths import ROOT
-from testbed import ansible, docker, secret_files, slurm, storage, waiting
+from testbed import ansible, docker, hub, slurm, storage, waiting
 from testbed.certificates import certificate_authority
 from testbed.images.table import SUBMISSION
 from testbed.paths import SECRETS, SITE, STATE
@@ -78,7 +78,7 @@ def run_play(*, check: bool = False) -> ansible.Play:
 
 
 def _hub_token() -> Path:
-    path, _ = secret_files.ensure("hub-token")
+    path, _ = hub.service_token(Backend.SLURM)
     return path
 
 

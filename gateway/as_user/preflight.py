@@ -27,11 +27,11 @@ packages first."""
 LATE = ("aiohttp", "numpy")
 """Packages that a scheduler imports and may never use, a third of all imports: dask_gateway's client imports aiohttp,
 and its scheduler_preload the client; distributed imports numpy (not reported upstream)."""
-IMPORTS, SPARE, DASHBOARD = "imports.py", "spare.py", "dashboard.py"
+IMPORTS, SPARE, DASHBOARD, GUARD = "imports.py", "spare.py", "dashboard.py", "dashboard_guard.py"
 SCRATCH, REFUSALS = "scratch.py", "refusals.py"
-COMPANIONS: tuple[str, ...] = (IMPORTS, SPARE, DASHBOARD, SCRATCH, REFUSALS)
+COMPANIONS: tuple[str, ...] = (IMPORTS, SPARE, DASHBOARD, GUARD, SCRATCH, REFUSALS)
 """The files that must lie beside this one: faster imports, the spare interpreter for a nanny's worker, the dashboard
-that a scheduler imports late, the private directory of a job, and the way of a refusal to the gateway."""
+that a scheduler imports late and guards, the private directory of a job, and the way of a refusal to the gateway."""
 WORKER_START = {
     "MALLOC_TRIM_THRESHOLD_": "65536",
     "MKL_NUM_THREADS": "1",
@@ -311,6 +311,7 @@ def serve(plan: Plan, role: str, arguments: list[str]) -> None:
             import_modules(plan)
             imports.allocate_without_numpy()
             _companion(DASHBOARD).import_late()
+            _companion(GUARD).install()
         program = importlib.import_module(PROGRAMS[role])
     if role == "worker":
         _keep_spare_interpreter()

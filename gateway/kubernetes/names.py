@@ -76,6 +76,28 @@ def clusters_middleware_name(release: str) -> str:
     return f"clusters-prefix-{release}"
 
 
+def dashboard_login_middleware_name(release: str) -> str:
+    """Return the name of the Middleware by which Traefik asks the API server who may see a dashboard."""
+    return f"dashboard-login-{release}"
+
+
+def dashboard_headers_middleware_name(release: str) -> str:
+    """Return the name of the Middleware that keeps visitors' credentials from a dashboard."""
+    return f"dashboard-headers-{release}"
+
+
+def dashboard_middlewares(release: str) -> list[str]:
+    """Return the names of the Middlewares of a dashboard's route, in the order in which a request passes them.
+
+    The login is first: it needs the credentials and the whole path.
+    """
+    return [
+        dashboard_login_middleware_name(release),
+        dashboard_headers_middleware_name(release),
+        clusters_middleware_name(release),
+    ]
+
+
 def api_url(gateway: KubernetesGateway) -> str:
     """Return the URL at which schedulers reach the API server."""
     return f"http://{api_name(gateway.release)}.{gateway.namespace}:{API_PORT}/api"
@@ -84,6 +106,11 @@ def api_url(gateway: KubernetesGateway) -> str:
 def clusters_account_name(release: str) -> str:
     """Return the name of the ServiceAccount of users' pods, which has no rights."""
     return f"clusters-{release}"
+
+
+def proxied_api_origin(gateway: KubernetesGateway) -> str:
+    """Return scheme, host and port at which Traefik reaches the API server."""
+    return f"http://{api_name(gateway.release)}.{gateway.namespace}:{gateway.proxied_api_port}"
 
 
 def variables_name(cluster: str) -> str:

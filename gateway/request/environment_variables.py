@@ -12,7 +12,7 @@ SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 LONGEST_BYTES = 131071
 """Bound on one variable with name and ``=``: Linux's MAX_ARG_STRLEN (include/uapi/linux/binfmts.h) without the NUL."""
 RESERVED = re.compile(
-    r"HOME|DASK_GATEWAY_(API_URL|API_TOKEN|CLUSTER_NAME|WORKER_NAME|CLIENT_REPORT_SECONDS|REPORT_START)"
+    r"HOME|DASK_GATEWAY_(API_URL|API_TOKEN|CLUSTER_NAME|WORKER_NAME|CLIENT_REPORT_SECONDS|REPORT_START|DASHBOARD_SECRET)"
     r"|DASK_DISTRIBUTED__COMM__(TLS__.*|REQUIRE_ENCRYPTION)"
 )
 """Variables that only the gateway sets. By them, scheduler and workers find the gateway and each other (upstream's

@@ -8,11 +8,15 @@ from aiohttp.abc import AbstractAccessLogger
 from dask_gateway_server.app import DaskGateway
 from traitlets import List, Unicode
 
+from gateway import settings
 from gateway.identity import source
 from gateway.service import audit
 
 CLOSING_SECONDS = 15.0
 """How long the server waits, after SIGTERM, for answers; upstream's value."""
+
+QUIET = ("/api/health", settings.DASHBOARD_AUTHORIZE_PATH)
+"""Paths that probes and Traefik ask so often that only the log of debugging has their accepted requests."""
 
 
 class RequestLog(AbstractAccessLogger):
@@ -24,7 +28,7 @@ class RequestLog(AbstractAccessLogger):
             log = self.logger.error
         elif response.status >= 400:
             log = self.logger.warning
-        elif request.path.endswith("/api/health"):
+        elif request.path in QUIET:
             log = self.logger.debug
         else:
             log = self.logger.info
@@ -32,7 +36,8 @@ class RequestLog(AbstractAccessLogger):
             "%d %s %s %.3fms user=%s source=%s",
             response.status,
             request.method,
-            request.path_qs,
+            # The query of a login's end has the hub's code.
+            request.path if request.path == settings.DASHBOARD_CALLBACK_PATH else request.path_qs,
             time * 1000,
             audit.plain(audit.person_of(request) or "-"),
             request.get(source.SOURCE, source.UNKNOWN),

@@ -21,6 +21,7 @@ from gateway.request import options, quota
 from gateway.request.options import ClusterRequest
 from gateway.request.quota import Resources
 from gateway.service import heartbeats, metrics, middleware, scheduler_reports, scheduler_session
+from gateway.service.dashboards.handlers import DashboardLogin
 from gateway.service.termination import StartFailure
 from gateway.site import AccountSource, Backend, Site
 
@@ -84,13 +85,14 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
         self.session: aiohttp.ClientSession = scheduler_session.opened()
 
     def setup_requests(self, app: web.Application) -> None:
-        """Add the route for scheduler reports, and the middlewares that measure and explain requests.
+        """Add the routes for scheduler reports and dashboards' logins, and the middlewares of all requests.
 
         A back end that can't use upstream's ``setup`` calls this method itself.
         """
         app.middlewares.extend([*middleware.all_of(source.proxies_of(self.site, self.kind)), self._warn_if_trimmed])
         scheduler_reports.take_clients(app, self.note_client)
         self._heartbeats = scheduler_reports.Pace()
+        DashboardLogin(self.site, self.kind, self.get_cluster, self.log).add_routes(app)
 
     @web.middleware
     async def _warn_if_trimmed(self, request: web.Request, handler: middleware.Handler) -> web.StreamResponse:

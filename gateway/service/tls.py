@@ -1,4 +1,4 @@
-"""Key pairs for TLS between a cluster's client, scheduler and workers, and for the Kubernetes gateway's own proxy."""
+"""Key pairs for TLS between a cluster's client, scheduler and workers, and for the gateways' proxies."""
 
 from datetime import UTC, datetime, timedelta
 

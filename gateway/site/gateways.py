@@ -108,6 +108,9 @@ class Gateway(Model):
 
     address: HttpUrl
     """Address of the API and the dashboards, as the user guide gives it."""
+    hub_service: Name
+    """This gateway's own service of JupyterHub, whose API token it has. JupyterHub sends the logins of a service to one
+    address only, so each gateway needs one."""
     proxy_host: HostName
     """Host at which clients reach schedulers (TLS; Traefik routes by SNI)."""
     proxy_port: Port
@@ -309,11 +312,17 @@ class SlurmGateway(Gateway):
     log_days: Annotated[int, Field(ge=1)]
     """Days for which the logs of a user's clusters stay there."""
     system_user: Name
-    """The account of the gateway's services."""
+    """The account of the API server."""
+    proxy_user: Name
+    """The account of the proxy (Traefik)."""
     install_directory: AbsolutePath
     """Directory of the gateway's virtual environment."""
+    proxy_directory: AbsolutePath
+    """Directory of the proxy's program and of its static configuration."""
     state_directory: AbsolutePath
     """Directory of the gateway's database."""
+    routes_file: Annotated[str, Field(pattern=r"^/\S+/[^\s/]+\.yml$")]
+    """File of the proxy's routes, which the server writes, in a directory that holds nothing else."""
     user_groups: Annotated[tuple[Name, ...], Field(min_length=1)]
     """Groups of the directory; the launcher acts as their members only."""
     launcher: Launcher

@@ -56,6 +56,8 @@ class Hub(Model):
 
     api_url: HttpUrl
     """Address at which the gateways reach its API, with ``/hub/api``."""
+    public_url: HttpUrl
+    """Address at which browsers reach it, with ``/hub``: there users log in before they see a dashboard."""
     service_name: Name
     """The gateways' name as a JupyterHub service: a token must carry ``access:services!service=NAME``."""
     uid_key: str = "uid"

@@ -19,14 +19,15 @@ from gateway.slurm import jobs, launcher_client, placement, queries, records
 from gateway.slurm.configuration import cluster_config
 from gateway.slurm.job_watcher import JobWatcher
 from gateway.slurm.jobs import Owner
+from gateway.slurm.proxy.backend import RoutedBackend
 from gateway.slurm.workers import WorkerBackend
 
 
-class FacilitySlurmBackend(WorkerBackend):
+class FacilitySlurmBackend(RoutedBackend, WorkerBackend):
     """Runs schedulers and workers as jobs of their users.
 
-    :class:`gateway.slurm.start.StartBackend` starts clusters, :class:`gateway.slurm.workers.WorkerBackend` scales them;
-    this class bounds their time and ends them.
+    :class:`gateway.slurm.start.StartBackend` starts clusters, :class:`gateway.slurm.workers.WorkerBackend` scales them,
+    :class:`gateway.slurm.proxy.backend.RoutedBackend` keeps their routes; this class bounds their time and ends them.
     """
 
     kind = Backend.SLURM

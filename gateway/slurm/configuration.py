@@ -24,7 +24,7 @@ SCRATCH = "dask-{uid}"
 
 
 def server_config(site: Site) -> Config:
-    """Return the configuration of the server and the proxy."""
+    """Return the configuration of the server."""
     slurm = site.slurm
     config = Config()
     config.DaskGateway.address = f"127.0.0.1:{slurm.api_port}"
@@ -32,9 +32,6 @@ def server_config(site: Site) -> Config:
     config.DaskGateway.backend_class = "gateway.slurm.backend.FacilitySlurmBackend"
     config.Measured.metrics_address = f"{slurm.metrics_address}:{slurm.metrics_port}"
     config.HubAuthenticator.backend = Backend.SLURM.value
-    # The proxy is a service of its own, so that clients stay connected while the server restarts.
-    config.Proxy.externally_managed = True
-    config.Proxy.address = f":{slurm.proxy_port}"
     backend = config.FacilitySlurmBackend
     backend.api_url = f"http://{slurm.submission_host}:{slurm.proxy_port}/api"
     backend.db_url = f"sqlite:///{slurm.state_directory}/gateway.sqlite"

@@ -9,13 +9,14 @@ from aiohttp import web
 from dask_gateway_server.backends.db_base import Cluster, JobStatus
 from dask_gateway_server.backends.jobqueue import slurm
 
-from gateway.as_user import preload
+from gateway.as_user import dashboard_guard, preload
 from gateway.errors import Refusal
 from gateway.identity.authenticator import FacilityUser
 from gateway.request import environment_variables
 from gateway.request.options import ClusterRequest
 from gateway.service import metrics, preflight_refusals, scheduler_reports
 from gateway.service.backend import Created, FacilityBackend, Prepared
+from gateway.service.dashboards import guard
 from gateway.service.termination import Cause, StartFailure
 from gateway.slurm import cluster_folder, launcher_client, records, submission
 from gateway.slurm.jobs import Owner
@@ -197,6 +198,7 @@ class StartBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore[misc] #
             "DASK_GATEWAY_API_TOKEN": f"{self.get_staging_directory(cluster)}/{cluster_folder.TOKEN}",
             "DASK_GATEWAY_CLUSTER_NAME": cluster.name,
             preload.REPORT_SECONDS: str(self.site.slurm.timeouts.report_seconds),
+            dashboard_guard.SECRET: guard.secret_of(cluster.name),
             "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
             f"{tls}CA_FILE": certificate,
             **{f"{tls}{role}__CERT": certificate for role in ("SCHEDULER", "WORKER")},

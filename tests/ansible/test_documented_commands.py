@@ -19,7 +19,8 @@ CHECKS = "--tags arguments"
 """Documented options that limit the run to the checks before the first connection."""
 STAND_IN = """#!/bin/sh
 [ "$*" = "-m release bundle" ] || exit 64
-echo --extra-vars gateway_packages_archive=/packages.tar --extra-vars gateway_project_archive=/project.tar
+echo --extra-vars gateway_packages_archive=/packages.tar --extra-vars gateway_project_archive=/project.tar \\
+  --extra-vars gateway_traefik_program=/traefik
 """
 """Stands for Python, because the real bundle downloads wheels."""
 NO_HOST = "--extra-vars ansible_host=192.0.2.1"
@@ -79,7 +80,7 @@ def test_without_archives_and_token_the_error_names_them_and_the_command(run) ->
         command = command.replace(argument, "")
     answer = run(command)
     assert answer.returncode != 0
-    names = "gateway_packages_archive, gateway_project_archive, gateway_hub_token_file"
+    names = "gateway_packages_archive, gateway_project_archive, gateway_traefik_program, gateway_hub_token_file"
     assert f"The role gateway needs {names}." in answer.stdout
     assert all(part in answer.stdout for part in PARTS)
     assert "unreachable=0" in answer.stdout, "the checks come before the first connection"

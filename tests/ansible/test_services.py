@@ -1,5 +1,7 @@
 """The services of the submission host, their accounts and their sockets."""
 
+import re
+
 import pytest
 
 from tests.ansible.hosts import site
@@ -8,18 +10,21 @@ pytestmark = pytest.mark.e2e
 
 GATEWAY = "dask-gateway.service"
 PROXY = "dask-gateway-proxy.service"
+PROXY_SOCKET = "dask-gateway-proxy.socket"
+MOST_EXPOSURE = 2.5
+"""Bound on what `systemd-analyze security` says of the proxy; an unprotected service has 9.6."""
 
 
-@pytest.mark.parametrize("name", ["sssd.service", "munge.service", GATEWAY, PROXY])
+@pytest.mark.parametrize("name", ["sssd.service", "munge.service", GATEWAY, PROXY, PROXY_SOCKET])
 def test_services_run_and_start_with_the_machine(host, name: str) -> None:
     service = host.service(name)
     assert service.is_running
     assert service.is_enabled
 
 
-@pytest.mark.parametrize("name", [GATEWAY, PROXY])
-def test_the_gateways_services_run_under_its_own_account(host, name: str) -> None:
-    assert host.service(name).systemd_properties["User"] == site().slurm.system_user
+def test_server_and_proxy_run_under_accounts_of_their_own(host) -> None:
+    users = [host.service(name).systemd_properties["User"] for name in (GATEWAY, PROXY)]
+    assert users == [site().slurm.system_user, site().slurm.proxy_user]
 
 
 def test_the_proxy_may_gain_no_rights(host) -> None:
@@ -28,6 +33,16 @@ def test_the_proxy_may_gain_no_rights(host) -> None:
     assert properties["ProtectSystem"] == "strict"
     # testinfra leaves empty properties out.
     assert "CapabilityBoundingSet" not in properties
+    said = host.check_output("systemd-analyze security --no-pager %s", PROXY).splitlines()[-1]
+    assert float(re.search(r"level for \S+: ([0-9.]+)", said)[1]) < MOST_EXPOSURE
+
+
+@pytest.mark.finding("R2")
+def test_systemd_holds_the_proxys_port(host) -> None:
+    """After a crash of the proxy, no other program can take the port."""
+    port = f"sport = :{site().slurm.proxy_port}"
+    listening = host.check_output("ss --no-header --listening --tcp --numeric --processes %s", port)
+    assert '("systemd",pid=1,' in listening
 
 
 def test_the_proxy_alone_listens_to_other_machines(host) -> None:

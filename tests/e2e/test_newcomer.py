@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 import requests
 
+from gateway.service.dashboards.logins import LOGIN_COOKIE
 from release.paths import ROOT
 from testbed import hub, status
 from tests.e2e.notebooks import Notebook
@@ -57,8 +58,17 @@ def test_a_person_logs_in_at_the_hubs_page(browser):
     assert PERSON in home.text
 
 
+def open_dashboard(browser, address):
+    """Open a dashboard, and log in at the hub's page to which the gateway sends the browser."""
+    browser.headers["Accept"] = "text/html,*/*"
+    page = browser.get(address, timeout=SECONDS)
+    assert page.url.startswith(hub.ROOT_URL), page.url
+    form = {"username": PERSON, "password": hub.password(PERSON), "_xsrf": browser.cookies["_xsrf"]}
+    return browser.post(page.url, data=form, timeout=SECONDS)
+
+
 def test_a_clusters_dashboard_opens_on_the_machine(alice: Notebook, browser):
-    page = browser.get(alice.snippet("dashboard"), timeout=SECONDS)
+    page = open_dashboard(browser, alice.snippet("dashboard"))
     assert page.status_code == 200, page.text[:300]
     # Without bokeh the scheduler answers a page that asks to install it.
     scripts = re.findall(r'<script [^>]*src="([^"]*/bokeh[^"]*)"', page.text)
@@ -69,13 +79,19 @@ def test_a_clusters_dashboard_opens_on_the_machine(alice: Notebook, browser):
 
 
 def test_a_dashboard_draws_over_its_websocket(alice: Notebook, browser):
-    page = browser.get(alice.snippet("dashboard"), timeout=SECONDS)
+    page = open_dashboard(browser, alice.snippet("dashboard"))
     token = re.search(r'"token":"([^"]+)"', page.text)
     assert token, page.text[-300:]
-    assert websocket_status(page.url, token[1]) == 101
+    assert websocket_status(page.url, token[1], browser.cookies.get(LOGIN_COOKIE)) == 101
 
 
-def websocket_status(page, token):
+def test_a_websocket_without_a_login_is_refused(alice: Notebook, browser):
+    page = open_dashboard(browser, alice.snippet("dashboard"))
+    token = re.search(r'"token":"([^"]+)"', page.text)
+    assert websocket_status(page.url, token[1], "made-up") == 401
+
+
+def websocket_status(page, token, cookie):
     """The status with which the gateway answers a page's request to open its websocket."""
     address = urlsplit(page)
     connection = http.client.HTTPConnection(address.hostname, address.port or 80, timeout=SECONDS)
@@ -86,6 +102,7 @@ def websocket_status(page, token):
         "Sec-WebSocket-Version": "13",
         "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",  # the example of RFC 6455
         "Sec-WebSocket-Protocol": f"bokeh, {token}",
+        "Cookie": f"{LOGIN_COOKIE}={cookie}",
     }
     try:
         connection.request("GET", f"{address.path}/ws", headers=headers)

@@ -35,7 +35,7 @@ def test_looks_at_nothing_outside_of_the_namespace(manifests, any_site):
 
 def test_sees_our_own_routes(manifests, any_site):
     ours = [*manifests.of_kind("IngressRoute").values(), *manifests.of_kind("Middleware").values()]
-    assert len(ours) == 4
+    assert len(ours) == 6
     for manifest in ours:
         assert manifest["metadata"]["labels"]["gateway.dask.org/instance"] == any_site.kubernetes.release
 

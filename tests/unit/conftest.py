@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway import site
+from gateway.service.dashboards import guard
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,6 +19,12 @@ def testbed_site() -> site.Site:
 @pytest.fixture(scope="session")
 def geddes_site() -> site.Site:
     return site.load(ROOT / "sites" / "geddes.yaml")
+
+
+@pytest.fixture(autouse=True)
+def _key_of_dashboards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a gateway the key of its dashboards' secrets, without its token of the hub."""
+    monkeypatch.setattr(guard, "_key", lambda: b"key")
 
 
 @pytest.fixture

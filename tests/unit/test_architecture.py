@@ -18,8 +18,11 @@ from tests.unit.imports import Import, is_in
 from tests.unit.sources import ROOT
 
 CODE = ("gateway", "infra", "release", "testbed")
-KEY_PAIRS = ("gateway.service", "gateway.service.tls")
-"""The proxy's certificate needs them; the package itself imports nothing."""
+PURE_SERVICES = (
+    *("gateway.service", "gateway.service.tls"),
+    *("gateway.service.dashboards", "gateway.service.dashboards.traefik"),
+)
+"""The proxy's certificate and its middlewares need them; the packages themselves import nothing."""
 MOST_LINES = 400
 MOST_FUNCTION_LINES = 60
 LAUNCHER = "gateway.slurm.launcher"
@@ -88,7 +91,7 @@ def services_of_infra(found: list[Import]) -> set[str]:
     return {
         module
         for module in imports.reachable(found, "infra")
-        if is_in(module, "prometheus_client") or (is_in(module, "gateway.service") and module not in KEY_PAIRS)
+        if is_in(module, "prometheus_client") or (is_in(module, "gateway.service") and module not in PURE_SERVICES)
     }
 
 

@@ -18,6 +18,6 @@ def controller_config(site: Site) -> Config:
     config.KubeController.proxy_web_entrypoint = names.WEB_ENTRYPOINT
     config.KubeController.proxy_tcp_entrypoint = names.SCHEDULER_ENTRYPOINT
     config.KubeController.proxy_web_middlewares = [
-        {"name": names.clusters_middleware_name(gateway.release), "namespace": gateway.namespace}
+        {"name": name, "namespace": gateway.namespace} for name in names.dashboard_middlewares(gateway.release)
     ]
     return config

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from people_authenticator import PeopleAuthenticator
 
@@ -10,7 +11,9 @@ SECRETS = Path("/run/testbed-secrets")
 STATE = Path("/srv/jupyterhub")
 PROXY = Path("/tmp")  # noqa: S108 - a tmpfs of this container alone
 
-service: str = json.loads((MOUNTED / "service.json").read_text())
+services: list[dict[str, Any]] = json.loads((MOUNTED / "services.json").read_text())
+names = [service["name"] for service in services]
+account_readers: list[str] = json.loads((MOUNTED / "account-readers.json").read_text())
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - traitlets defines it while it reads this file
 
@@ -31,12 +34,18 @@ c.PeopleAuthenticator.accounts = str(MOUNTED / "accounts.json")
 c.PeopleAuthenticator.enable_auth_state = True
 # A person with a password may log in: the authenticator reads the list of people itself.
 c.PeopleAuthenticator.allow_all = True
+c.PeopleAuthenticator.admin_users = set(json.loads((MOUNTED / "administrators.json").read_text()))
 c.CryptKeeper.keys = [bytes.fromhex((SECRETS / "crypt-key").read_text())]
 
-c.JupyterHub.services = [{"name": service, "api_token": (SECRETS / "service-token").read_text().strip()}]
+c.JupyterHub.services = [
+    {**service, "api_token": (SECRETS / service["name"]).read_text().strip()} for service in services
+]
 c.JupyterHub.load_roles = [
     # JupyterHub has no narrower scope to read an auth state, and answers no question about a user without a name's.
-    {"name": service, "services": [service], "scopes": ["read:users:name", "admin:auth_state"]},
+    {"name": "account-readers", "services": account_readers, "scopes": ["read:users:name", "admin:auth_state"]},
     # Replaces JupyterHub's own definition of this role, which would allow servers too.
-    {"name": "user", "scopes": ["read:users!user", "tokens!user", f"access:services!service={service}"]},
+    {
+        "name": "user",
+        "scopes": ["read:users!user", "tokens!user", *(f"access:services!service={name}" for name in names)],
+    },
 ]

@@ -77,7 +77,7 @@ def test_an_incomplete_auth_state_gives_no_account(testbed_site, state):
         accounts.account_from_auth_state("dave-cern", state, testbed_site.identity.hub)
 
 
-HUB = Hub(api_url="http://hub/hub/api", service_name="dask-gateway", groups_key="gids")
+HUB = Hub(api_url="http://hub/hub/api", public_url="http://hub/hub", service_name="dask-gateway", groups_key="gids")
 
 
 @pytest.mark.weakness(11)

@@ -15,7 +15,7 @@ from tests.unit.identity.samples import ENV, ERIN
 
 EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "100"))
 POOL = Pool(account_pattern="paf[0-9]{4}")
-HUB = Hub(api_url="http://hub/hub/api", service_name="dask-gateway")
+HUB = Hub(api_url="http://hub/hub/api", public_url="http://hub/hub", service_name="dask-gateway")
 STATED = Account("erin-fnal", 30002, 30000, (31001,))
 EXTERNAL = (AccountSource.HUB, AccountSource.POOL)
 

@@ -1,4 +1,4 @@
-"""The configuration of server and proxy, and how they start."""
+"""The configuration of the server, and how it starts."""
 
 import pytest
 from dask_gateway_server.options import Options
@@ -10,7 +10,6 @@ from gateway.slurm.configuration import server_config
 def test_server_keeps_clusters_over_a_restart(testbed_site):
     config = server_config(testbed_site)
     backend = config.FacilitySlurmBackend
-    assert config.Proxy.externally_managed is True
     assert backend.stop_clusters_on_shutdown is False
     assert backend.db_url == "sqlite:////var/lib/dask-gateway/gateway.sqlite"
     assert isinstance(backend.cluster_options, Options)
@@ -19,7 +18,6 @@ def test_server_keeps_clusters_over_a_restart(testbed_site):
 def test_only_the_proxy_is_reachable_from_elsewhere(testbed_site):
     config = server_config(testbed_site)
     assert config.DaskGateway.address == "127.0.0.1:8088"
-    assert config.Proxy.address == ":8000"
     assert config.FacilitySlurmBackend.api_url == "http://submission:8000/api"
 
 
@@ -33,8 +31,7 @@ def test_service_is_named_exactly(monkeypatch):
     started = []
     monkeypatch.setattr(SlurmGateway, "launch_instance", lambda *, argv: started.append(argv))
     main(["server"])
-    main(["proxy"])
-    assert started == [[], ["proxy"]]
-    for wrong in ([], ["servr"], ["server", "more"]):
-        with pytest.raises(SystemExit, match=r"usage: python -m gateway.slurm server\|proxy"):
+    assert started == [[]]
+    for wrong in ([], ["servr"], ["proxy"], ["server", "more"]):
+        with pytest.raises(SystemExit, match=r"usage: python -m gateway.slurm server"):
             main(wrong)
