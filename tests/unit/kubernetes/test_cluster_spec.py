@@ -36,7 +36,7 @@ def test_a_request_survives_the_way_through_the_object(testbed_site):
         made = cluster_spec.request_of(cluster, request.account, testbed_site)
         for field in ("username", "user_class", "account", "environment", "worker_cores", "worker_memory_bytes"):
             assert getattr(made, field) == getattr(request, field)
-        assert cluster_spec.worker_resources(cluster) == Resources.of(2, 4 * GIB)
+        assert cluster_spec.worker_resources(cluster) == Resources(2000, 4 * GIB, workers=1)
 
 
 def test_the_object_of_a_directorys_user_names_no_account(testbed_site):

@@ -5,7 +5,7 @@ from kubernetes_asyncio.client.rest import ApiException
 
 from gateway.kubernetes import dask_clusters
 
-STARTED = {dask_clusters.STARTED: "2026-11-25T00:00:00Z", dask_clusters.ADDRESS: "10.0.0.1"}
+STARTED = {dask_clusters.STARTED: "2026-11-25T00:00:00Z"}
 
 
 async def policy_of(world, name):

@@ -32,8 +32,8 @@ def test_all_that_is_imported_is_locked_with_its_hash():
     locked = {
         normalised(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==\S+ \\\n +--hash=sha256:", text, re.MULTILINE)
     }
-    # These two run in the user's scheduler, whose environment has distributed.
-    ours = [path for path in SOURCES if path.name not in ("dashboard.py", "preload.py")]
+    # These run in the user's scheduler, whose environment has distributed.
+    ours = [path for path in SOURCES if path.name not in ("dashboard.py", "dashboard_guard.py", "preload.py")]
     modules = {module for path in ours for module in imported(path)} - sys.stdlib_module_names - {"gateway"}
     assert {"dask_gateway_server", "ldap3"} <= modules
     distributions = importlib.metadata.packages_distributions()
