@@ -24,6 +24,7 @@ async def test_pods_of_a_cluster_reach_each_other_and_no_other_cluster(world):
     one, other = await policy_of(world, "c1"), await policy_of(world, "c2")
     cluster = world.controller.informers["cluster"].get("cms.c1")
     cluster["spec"].update(STARTED, replicas=1)
+    world.kubernetes.pods["dask-scheduler-c1"]["status"]["podIP"] = "10.0.0.1"
     world.news()
     await world.step(cluster)
     await world.step(cluster)
