@@ -25,6 +25,9 @@ from testbed.toolchain.pulumi import STACK_STATE
 NAME = "af-testbed"
 NODE = f"{NAME}-control-plane"
 KIND_NETWORK = "kind"
+QUOTA_SYNC_SECONDS = 10
+"""How long Kubernetes refuses each DaskCluster after the CRD is new: it counts objects of a kind that a ResourceQuota
+names when it next recalculates all quotas, by default after up to 5 minutes."""
 STORAGE_IN_NODE = "/srv/storage"
 RECORD = STATE / "cluster.json"
 """Which container was made from which configuration. kind can't label its node."""
@@ -47,6 +50,7 @@ def configuration(storage: Iterable[Path], more_mounts: Iterable[Mapping[str, ob
             "kind": "ClusterConfiguration",
             "dns": {"imageTag": COREDNS_TAG},
             "etcd": {"local": {"imageTag": ETCD_TAG}},
+            "controllerManager": {"extraArgs": {"resource-quota-sync-period": f"{QUOTA_SYNC_SECONDS}s"}},
         },
         # It must agree with SystemdCgroup in containerd.toml.
         {"kind": "KubeletConfiguration", "cgroupDriver": "cgroupfs"},

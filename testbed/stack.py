@@ -51,6 +51,7 @@ def ensure_stack() -> None:
     _recover()
     _deploy()
     _wait_until_it_answers()
+    _wait_until_quotas_count()
     RECORD.write_text(digest)
 
 
@@ -136,6 +137,20 @@ def _wait_until_it_answers() -> None:
         lambda: all(_answers() for _ in range(ANSWERS_IN_A_ROW)),
         seconds=SECONDS_TO_ANSWER,
     )
+
+
+def _wait_until_quotas_count() -> None:
+    """Wait until Kubernetes has counted all that ResourceQuotas name: before, it refuses new objects."""
+    namespace = site.load(SITE).kubernetes.namespace
+
+    def all_counted() -> bool:
+        found = cluster.kubectl("--namespace", namespace, "get", "resourcequotas", "--output", "json")
+        return all(
+            quota["spec"]["hard"].keys() == quota.get("status", {}).get("used", {}).keys()
+            for quota in json.loads(found)["items"]
+        )
+
+    waiting.until("Kubernetes has counted the objects of the quota", all_counted, seconds=SECONDS_TO_ANSWER)
 
 
 def _answers() -> bool:
