@@ -246,19 +246,15 @@ def test_orphans_are_cancelled(bob: Notebook, administrator: SlurmAdministrator)
 
 @pytest.fixture
 def full_volume(backend: Backend) -> Iterator[None]:
-    """Put a full volume in place of bob's staging directory, in the mount namespace of the gateway's service."""
+    """Put a full volume in place of bob's staging directory, as the submission host's new processes see it."""
     folder = SETTINGS.slurm.staging_directory.format(username="bob")
-    process_id = docker.execute(
-        submission.CONTAINER, ["systemctl", "show", "--value", "--property=MainPID", "dask-gateway"]
-    ).strip()
-    inside = ("nsenter", f"--target={process_id}", "--mount")
     uid, gid, _ = directory_identity("bob")
     options = f"size=4k,mode=700,uid={uid},gid={gid}"
-    docker.execute(submission.CONTAINER, [*inside, "mount", "-t", "tmpfs", "-o", options, "tmpfs", folder])
+    docker.execute(submission.CONTAINER, ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder])
     try:
         yield
     finally:
-        docker.execute(submission.CONTAINER, [*inside, "umount", folder])
+        docker.execute(submission.CONTAINER, ["umount", folder])
 
 
 @on_slurm

@@ -51,7 +51,7 @@ def folder_of(person: str, cluster: str) -> str:
 
 def jobs_in(folder: str) -> list[str]:
     """Return the ids of the jobs whose working directory is a folder."""
-    listed = docker.execute(SLURMCTLD, ["squeue", "--noheader", "--format", "%i %Z"])
+    listed = docker.execute(SLURMCTLD, ["squeue", "--noheader", "--array", "--format", "%i %Z"])
     return [line.split()[0] for line in listed.splitlines() if line.split()[-1] == folder]
 
 
@@ -86,6 +86,7 @@ def test_forged_jobs_harm_no_other_user(alice: Notebook, administrator: SlurmAdm
 @pytest.mark.finding("R4d")
 def test_a_cluster_gets_a_bounded_number_of_jobs(alice: Notebook, administrator: Administrator) -> None:
     bound = SETTINGS.slurm.maximum_workers.per_cluster
+    folder = folder_of("alice", alice.run("cluster.name"))
     nodes = docker.execute(SLURMCTLD, ["sinfo", "--noheader", "--format", "%N"]).strip()
     # On drained nodes the surplus jobs stay in the queue.
     with faults.drained(nodes):
@@ -93,18 +94,11 @@ def test_a_cluster_gets_a_bounded_number_of_jobs(alice: Notebook, administrator:
         assert warning.startswith(
             f"The site allows {bound} workers to a cluster: the cluster requests {bound} instead of {TOO_MANY}."
         )
-        command = ["squeue", "--noheader", "--array", f"--name={jobs.NAME}", "--user=alice", "--format=%i"]
-        until(
-            "the gateway has submitted the workers",
-            # The scheduler's job is one more.
-            lambda: len(docker.execute(SLURMCTLD, command).split()) == bound + 1,
-            seconds=60,
-        )
+        # The scheduler's job is one more.
+        until("the gateway has submitted the workers", lambda: len(jobs_in(folder)) == bound + 1, seconds=60)
         assert alice.run(WORKS) == 42
         alice.run("cluster.scale(1)")
-        until(
-            "the surplus jobs are cancelled", lambda: len(docker.execute(SLURMCTLD, command).split()) == 2, seconds=90
-        )
+        until("the surplus jobs are cancelled", lambda: len(jobs_in(folder)) == 2, seconds=90)
 
 
 @on_kubernetes

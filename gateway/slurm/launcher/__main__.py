@@ -38,7 +38,7 @@ def main() -> None:
         line = connections.line(answer(connection, requests.CONFIGURATION))
         # The server may have given the call up.
         with contextlib.suppress(OSError):
-            connection.sendall(line)
+            connections.send(connection, line)
 
 
 if __name__ == "__main__":

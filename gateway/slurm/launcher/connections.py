@@ -38,6 +38,19 @@ def received(connection: socket.socket) -> bytes:
     return bytes(content)
 
 
+def send(connection: socket.socket, content: bytes) -> None:
+    """Send an answer, and wait until the peer has read it. Raises ``OSError`` when the peer has gone.
+
+    The kernel would reset a connection that is closed before its request is read, and the answer would be lost.
+    """
+    connection.settimeout(REQUEST_SECONDS)
+    connection.sendall(content)
+    connection.shutdown(socket.SHUT_WR)
+    read = 0
+    while (part := connection.recv(2**16)) and read <= MOST_REQUEST_BYTES:
+        read += len(part)
+
+
 def line(answer: Mapping[str, Any]) -> bytes:
     """Return an answer as one line, whose texts are cleaned of control characters and cut."""
     content = json.dumps({name: _cleaned(value) for name, value in answer.items()}).encode() + b"\n"

@@ -130,6 +130,16 @@ def test_an_answer_is_one_line_and_bounded():
     assert json.loads(connections.line({"ok": True, "skipped": ["1" * 12] * 9999}))["ok"] is False
 
 
+def test_an_answer_reaches_a_peer_whose_request_was_not_read():
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(b"a request")
+        theirs.shutdown(socket.SHUT_WR)
+        with ours:
+            connections.send(ours, b"an answer")
+        assert theirs.recv(100) == b"an answer"
+
+
 def test_system_groups_are_not_taken_along(monkeypatch, setting):
     know(monkeypatch, UID, GID, groups=(GID, 21001, 27))
     limits = requests.read_limits(setting.configuration)
