@@ -41,7 +41,7 @@ def received(connection: socket.socket) -> bytes:
 def send(connection: socket.socket, content: bytes) -> None:
     """Send an answer, and wait until the peer has read it. Raises ``OSError`` when the peer has gone.
 
-    The kernel would reset a connection that is closed before its request is read, and the answer would be lost.
+    The kernel resets a connection that is closed before its request is read: the peer's last read would fail.
     """
     connection.settimeout(REQUEST_SECONDS)
     connection.sendall(content)
