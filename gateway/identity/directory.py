@@ -52,10 +52,7 @@ class LdapDirectory:
 
     def __init__(self, identity: site.Identity) -> None:
         self.settings = identity.directory
-        tls = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_file=self.settings.ca_file)
-        self._server = ldap3.Server(
-            self.settings.url, tls=tls, connect_timeout=self.settings.timeout_seconds, get_info=ldap3.NONE
-        )
+        self._tls = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_file=self.settings.ca_file)
 
     async def account(self, name: str) -> Account:
         """See :meth:`Directory.account`."""
@@ -74,8 +71,13 @@ class LdapDirectory:
             ) from error
 
     def _connected(self, query_account: Callable[[ldap3.Connection], Found]) -> Found:
+        # One for each connection: a connection that closes in another thread clears the server's current address, and
+        # an opening connection then fails with "invalid server address" (ldap3 2.9.1, not reported upstream).
+        server = ldap3.Server(
+            self.settings.url, tls=self._tls, connect_timeout=self.settings.timeout_seconds, get_info=ldap3.NONE
+        )
         with ldap3.Connection(
-            self._server,
+            server,
             auto_bind=True,
             read_only=True,
             receive_timeout=self.settings.timeout_seconds,

@@ -193,11 +193,13 @@ class Connection:
     """ldap3's connection to its mock directory, with the testbed's entries. It records the queries."""
 
     queries: ClassVar[list[str]] = []
+    servers: ClassVar[list[ldap3.Server]] = []
 
     def __init__(self, settings):
         self._settings = settings
 
-    def __call__(self, _server, **arguments):
+    def __call__(self, server, **arguments):
+        self.servers.append(server)
         assert arguments["receive_timeout"] == self._settings.timeout_seconds
         connection = RealConnection(
             ldap3.Server("mock", get_info=ldap3.OFFLINE_SLAPD_2_4), client_strategy=ldap3.MOCK_SYNC
@@ -240,6 +242,7 @@ def directory(testbed_site, known, monkeypatch):
     identity = testbed_site.identity.model_copy(update={"directory": settings})
     made = of_identity(identity)
     monkeypatch.setattr(Connection, "queries", [])
+    monkeypatch.setattr(Connection, "servers", [])
     monkeypatch.setattr("gateway.identity.directory.ldap3.Connection", Connection(settings))
     return made
 
@@ -247,6 +250,12 @@ def directory(testbed_site, known, monkeypatch):
 @pytest.mark.weakness(5, 11)
 async def test_an_account_is_found_by_its_whole_name(directory):
     assert await directory.account("alice") == Account("alice", 20001, 20000, (21001,))
+
+
+async def test_look_ups_in_different_threads_share_no_server(directory):
+    """ldap3 keeps the address of the open connection in the server, and forgets it when any connection closes."""
+    await asyncio.gather(*(directory.account(name) for name in ("alice", "bob")))
+    assert len(set(map(id, Connection.servers))) == 2
 
 
 @pytest.mark.weakness(5)
