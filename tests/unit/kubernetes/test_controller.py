@@ -9,23 +9,23 @@ async def test_the_last_status_is_the_last(world):
     """The informer may show a cluster as running for a while after the controller has ended it."""
     cluster = await world.running("c1", active=False)
     before = json.loads(json.dumps(cluster))
-    await world.controller.reconcile_cluster("cms.c1")
+    await world.controller.reconcile_cluster("cms-dask.c1")
     assert world.kubernetes.statuses["c1"]["phase"] == "Stopped"
     world.kubernetes.statuses.clear()
-    world.controller.informers["cluster"].cache["cms.c1"] = {**before, "spec": {**before["spec"], "active": True}}
+    world.controller.informers["cluster"].cache["cms-dask.c1"] = {**before, "spec": {**before["spec"], "active": True}}
     world.gone("dask-scheduler-c1")
-    await world.controller.reconcile_cluster("cms.c1")
+    await world.controller.reconcile_cluster("cms-dask.c1")
     assert world.kubernetes.statuses == {}
 
 
 async def test_the_record_of_an_ended_cluster_is_due_for_deletion(world):
     """Upstream deletes records by the times in ``stopped_clusters``."""
     cluster = await world.running("c1", active=False)
-    await world.controller.reconcile_cluster("cms.c1")
+    await world.controller.reconcile_cluster("cms-dask.c1")
     assert world.controller.stopped_clusters == {}
     cluster["status"] = world.kubernetes.statuses["c1"]
-    await world.controller.reconcile_cluster("cms.c1")
-    assert world.controller.stopped_clusters.keys() == {"cms.c1"}
+    await world.controller.reconcile_cluster("cms-dask.c1")
+    assert world.controller.stopped_clusters.keys() == {"cms-dask.c1"}
 
 
 @pytest.mark.weakness(33)
