@@ -26,8 +26,8 @@ CERTIFICATE = "/etc/traefik/certificate"
 """Mount path of the Secret with the default certificate."""
 CONFIGURATION = "/etc/traefik/configuration"
 """Mount path of the ConfigMap with Traefik's file (:mod:`infra.proxy_file`)."""
-FILE = "traefik.yaml"
-"""Name of that file."""
+FILE = "dynamic.yaml"
+"""Name of that file. A ``traefik.yaml`` could be taken for the static configuration, which is in the arguments."""
 WEB_CLOSING_SECONDS = 25
 """How long Traefik waits, after SIGTERM, for requests to the API server and to dashboards: longer than the API server's
 longest poll (20 s)."""
