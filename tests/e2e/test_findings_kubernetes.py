@@ -253,7 +253,6 @@ def test_no_part_lists_secrets(backend: Backend, part: str) -> None:
 
 
 @on_kubernetes
-@pytest.mark.finding("P2")
 @pytest.mark.parametrize("part", [API, CONTROLLER, TRAEFIK])
 @pytest.mark.parametrize("resource", ["secrets", "configmaps", "pods"])
 def test_no_part_reads_or_makes_what_is_beside_it(backend: Backend, part: str, resource: str) -> None:
@@ -263,7 +262,6 @@ def test_no_part_reads_or_makes_what_is_beside_it(backend: Backend, part: str, r
 
 
 @on_kubernetes
-@pytest.mark.finding("P2")
 def test_the_hubs_token_is_not_where_traefik_and_clusters_are(backend: Backend) -> None:
     token = f"secret/hub-token-{RELEASE}"
     assert token in kubectl("get", "secrets", "--output", "name").split()
@@ -271,7 +269,6 @@ def test_the_hubs_token_is_not_where_traefik_and_clusters_are(backend: Backend) 
 
 
 @on_kubernetes
-@pytest.mark.finding("P2")
 def test_the_stack_bounds_the_namespace_of_clusters_alone(backend: Backend) -> None:
     bounds = ("get", "resourcequotas,limitranges", "--output", "name")
     assert kubectl(*bounds) == ""
