@@ -3,6 +3,11 @@
 import json
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from gateway.kubernetes.controller.configuration import controller_config
+from gateway.kubernetes.controller.controller import FacilityKubeController
 
 
 async def test_the_last_status_is_the_last(world):
@@ -35,3 +40,21 @@ async def test_variables_go_when_a_cluster_ends(world, active):
     world.kubernetes.secrets.add("dask-variables-c1")
     await world.step(cluster)
     assert ("dask-variables-c1" in world.kubernetes.secrets) is active
+
+
+async def test_the_lease_is_beside_the_controllers_own_pod(testbed_site, kubeconfig):
+    asked = []
+
+    async def answer(request):
+        asked.append(request.path)
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "spec": {"holderIdentity": "another"}})
+
+    application = web.Application()
+    application.router.add_get("/{path:.*}", answer)
+    controller = FacilityKubeController(config=controller_config(testbed_site))
+    async with TestServer(application) as server:
+        kubeconfig(server)
+        await controller._connect()
+        assert not await controller.lease.try_renew()
+        await controller.api_client.close()
+    assert asked == ["/apis/coordination.k8s.io/v1/namespaces/cms/leases/controller-dask-gateway-k8s"]
