@@ -4,6 +4,7 @@ Traefik reads it from a file, because a route in Kubernetes leads to a Service t
 right in the namespace of the API server's Service: the token of JupyterHub is a Secret there.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.kubernetes import names
@@ -19,14 +20,7 @@ def configuration(gateway: KubernetesGateway, certificate: str) -> dict[str, Any
     """Return the route to the API server, and the default certificate, whose files are in a directory."""
     return {
         "http": {
-            "routers": {
-                API: {
-                    "entryPoints": [names.WEB_ENTRYPOINT],
-                    "rule": "PathPrefix(`/`)",
-                    "middlewares": [RATE_LIMIT],
-                    "service": API,
-                }
-            },
+            "routers": {API: _router({"rule": "PathPrefix(`/`)"})},
             "middlewares": {RATE_LIMIT: {"rateLimit": _rate_limit(gateway)}},
             "services": {
                 API: {
@@ -44,6 +38,11 @@ def configuration(gateway: KubernetesGateway, certificate: str) -> dict[str, Any
             }
         },
     }
+
+
+def _router(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a route to the API server: for requests that a rule matches, with a priority if the rule has one."""
+    return {**rule, "entryPoints": [names.WEB_ENTRYPOINT], "middlewares": [RATE_LIMIT], "service": API}
 
 
 def _rate_limit(gateway: KubernetesGateway) -> dict[str, Any]:
