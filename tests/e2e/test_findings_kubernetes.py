@@ -1,4 +1,4 @@
-"""The API or the controller of the Kubernetes gateway in foreign hands: what the other part, and Kubernetes, refuse.
+"""A part of the Kubernetes gateway in foreign hands: what the other parts, and Kubernetes, refuse.
 
 An administrator acts here with the rights of a part (``kubectl --as``). Objects for admission are sent as dry runs.
 """
