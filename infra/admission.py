@@ -66,7 +66,7 @@ class AdmissionPolicies(pulumi.ComponentResource):
             spec={
                 "failure_policy": "Fail",
                 "match_constraints": {
-                    "namespace_selector": {"match_labels": {NAMESPACE_LABEL: self._gateway.namespace}},
+                    "namespace_selector": {"match_labels": {NAMESPACE_LABEL: self._gateway.clusters_namespace}},
                     "resource_rules": [
                         {
                             "api_groups": [policy.group],

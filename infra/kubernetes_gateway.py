@@ -1,6 +1,5 @@
 """The Kubernetes gateway: API server, controller and proxy with their configuration, secrets and rights."""
 
-import hashlib
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from infra.dashboards import DashboardMiddlewares
 from infra.exposure import DO_NOT_WAIT
 from infra.proxy import Proxy
 from infra.quantities import Amounts
-from infra.workload import SECRET_MODE, Mount, Workload, WorkloadArgs
+from infra.workload import CONFIGURATION_ANNOTATION, SECRET_MODE, Mount, Rules, Workload, WorkloadArgs, digest
 
 PYTHON_RESOURCES = Amounts(cores=0.1, cores_limit=2, memory_gib=0.25, memory_limit_gib=2)
 """Resources of API server and controller, each: requests for an idle process, limits for hundreds of clusters."""
@@ -30,12 +29,30 @@ SCRAPED = {
 """Annotations by which Prometheus, in its common configuration, discovers pods to scrape."""
 
 
+CONTROLLER_CLUSTERS_RULES: Rules = [
+    {"api_groups": ["gateway.dask.org"], "resources": ["daskclusters"], "verbs": ["list", "watch", "delete"]},
+    {"api_groups": ["gateway.dask.org"], "resources": ["daskclusters/status"], "verbs": ["patch"]},
+    {"api_groups": ["traefik.io"], "resources": ["ingressroutes", "ingressroutetcps"], "verbs": ["create"]},
+    {"api_groups": [""], "resources": ["pods"], "verbs": ["list", "watch", "create", "delete"]},
+    {
+        "api_groups": ["discovery.k8s.io", "networking.k8s.io"],
+        "resources": ["endpointslices", "networkpolicies"],
+        "verbs": ["create", "delete"],
+    },
+    {"api_groups": [""], "resources": ["secrets"], "verbs": ["create", "delete"]},
+    {"api_groups": [""], "resources": ["services"], "verbs": ["create"]},
+    # The controller reads why a pod does not start: Kubernetes reports failed mounts only in events.
+    {"api_groups": [""], "resources": ["events"], "verbs": ["list"]},
+]
+
+
 @dataclass(frozen=True)
 class KubernetesGatewayArgs:
     """Arguments of :class:`KubernetesGateway`."""
 
     site: Site
-    namespace: pulumi.Input[str]
+    clusters_namespace: pulumi.Input[str]
+    """The namespace of users' clusters, once it exists."""
     hub_token: pulumi.Input[str]
     directory_ca: str | None
     definitions: Sequence[pulumi.Resource]
@@ -43,7 +60,10 @@ class KubernetesGatewayArgs:
 
 
 class KubernetesGateway(pulumi.ComponentResource):
-    """The gateway that runs clusters as pods. All its objects are in one namespace."""
+    """The gateway that runs clusters as pods.
+
+    Its own objects are in the namespace of its public names, and what it needs for clusters in that of the clusters.
+    """
 
     def __init__(self, name: str, args: KubernetesGatewayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("af-dask-gateway:infra:KubernetesGateway", name, {}, opts)
@@ -55,15 +75,15 @@ class KubernetesGateway(pulumi.ComponentResource):
         self.trust = self._trust()
         self.hub_token = self._hub_token()
         site_mount = _config_mount("site", posixpath.dirname(settings.DEFAULT_SITE), self._object_name("site"))
-        digest = _digest(site_text, args.directory_ca or "")
-        self.api = self._api(site_mount, digest)
+        configuration = digest(site_text, args.directory_ca or "")
+        self.api = self._api(site_mount, configuration)
         self.api_service = self._api_service()
         self.lease = self._lease()
         self.clusters_account = self._clusters_account()
-        self.controller = self._controller(site_mount, digest)
-        self.proxy = Proxy(f"{name}-proxy", self._gateway, args.namespace, args.definitions, opts=self._child)
+        self.controller = self._controller(site_mount, configuration)
+        self.proxy = Proxy(f"{name}-proxy", self._gateway, args.clusters_namespace, args.definitions, opts=self._child)
         self.dashboards = DashboardMiddlewares(
-            f"{name}-dashboards", self._gateway, args.namespace, args.definitions, opts=self._child
+            f"{name}-dashboards", self._gateway, args.clusters_namespace, args.definitions, opts=self._child
         )
         self.register_outputs({})
 
@@ -76,7 +96,7 @@ class KubernetesGateway(pulumi.ComponentResource):
 
     def _metadata(self, name: str) -> dict[str, pulumi.Input[str] | dict[str, str]]:
         labels = names.common_labels(self._gateway.release)
-        return {"name": name, "namespace": self._args.namespace, "labels": labels}
+        return {"name": name, "namespace": self._gateway.namespace, "labels": labels}
 
     def _trust(self) -> ConfigMap | None:
         ca_file = self._args.site.identity.directory.ca_file
@@ -89,7 +109,7 @@ class KubernetesGateway(pulumi.ComponentResource):
         key = posixpath.basename(settings.DEFAULT_HUB_TOKEN)
         return Secret(name, metadata=self._metadata(name), string_data={key: self._args.hub_token}, opts=self._child)
 
-    def _api(self, site_mount: Mount, digest: str) -> Workload:
+    def _api(self, site_mount: Mount, configuration: str) -> Workload:
         mounts = [
             site_mount,
             Mount(
@@ -103,7 +123,8 @@ class KubernetesGateway(pulumi.ComponentResource):
             names.API_COMPONENT,
             WorkloadArgs(
                 gateway=self._gateway,
-                namespace=self._args.namespace,
+                namespace=self._gateway.namespace,
+                clusters_namespace=self._args.clusters_namespace,
                 name=names.api_name(self._gateway.release),
                 component=names.API_COMPONENT,
                 image=self._gateway.images.server,
@@ -114,7 +135,7 @@ class KubernetesGateway(pulumi.ComponentResource):
                     "metrics": names.METRICS_PORT,
                 },
                 readiness={"http_get": {"path": "/api/health", "port": "http"}},
-                rules=[
+                clusters_rules=[
                     {"api_groups": [""], "resources": ["secrets"], "verbs": ["get", "create"]},
                     {
                         "api_groups": ["gateway.dask.org"],
@@ -128,8 +149,8 @@ class KubernetesGateway(pulumi.ComponentResource):
                 mounts=mounts,
                 annotations={
                     **SCRAPED,
-                    "af-dask-gateway/configuration": digest,
-                    "af-dask-gateway/hub-token": pulumi.Output.from_input(self._args.hub_token).apply(_digest),
+                    CONFIGURATION_ANNOTATION: configuration,
+                    "af-dask-gateway/hub-token": pulumi.Output.from_input(self._args.hub_token).apply(digest),
                 },
                 depends_on=[*self._args.definitions, self.site, self.hub_token, *([self.trust] if self.trust else [])],
             ),
@@ -153,7 +174,10 @@ class KubernetesGateway(pulumi.ComponentResource):
 
     def _clusters_account(self) -> ServiceAccount:
         """Declare the ServiceAccount of users' pods: it has no rights, and no pod gets its token."""
-        metadata = self._metadata(names.clusters_account_name(self._gateway.release))
+        metadata = {
+            **self._metadata(names.clusters_account_name(self._gateway.release)),
+            "namespace": self._args.clusters_namespace,
+        }
         return ServiceAccount(
             "clusters-account", metadata=metadata, automount_service_account_token=False, opts=self._child
         )
@@ -171,12 +195,13 @@ class KubernetesGateway(pulumi.ComponentResource):
         options = pulumi.ResourceOptions(parent=self, ignore_changes=["spec"])
         return Lease(name, metadata=self._metadata(name), opts=options)
 
-    def _controller(self, site_mount: Mount, digest: str) -> Workload:
+    def _controller(self, site_mount: Mount, configuration: str) -> Workload:
         return Workload(
             CONTROLLER_COMPONENT,
             WorkloadArgs(
                 gateway=self._gateway,
-                namespace=self._args.namespace,
+                namespace=self._gateway.namespace,
+                clusters_namespace=self._args.clusters_namespace,
                 name=names.controller_name(self._gateway.release),
                 component=CONTROLLER_COMPONENT,
                 image=self._gateway.images.server,
@@ -185,12 +210,13 @@ class KubernetesGateway(pulumi.ComponentResource):
                 # The controller has no HTTP route to probe.
                 readiness={"tcp_socket": {"port": "http"}},
                 rules=self._controller_rules(),
+                clusters_rules=CONTROLLER_CLUSTERS_RULES,
                 resources=PYTHON_RESOURCES,
                 # A rolling update would deadlock: the new pod waits for the lease, which the old pod holds, and
                 # Kubernetes keeps the old pod until the new pod is ready.
                 recreate=True,
                 mounts=[site_mount, *self._trust_mounts()],
-                annotations={**SCRAPED, "af-dask-gateway/configuration": digest},
+                annotations={**SCRAPED, CONFIGURATION_ANNOTATION: configuration},
                 depends_on=[
                     *self._args.definitions,
                     self.site,
@@ -203,45 +229,23 @@ class KubernetesGateway(pulumi.ComponentResource):
         )
 
     def _controller_rules(self) -> list[dict[str, list[str]]]:
+        release = self._gateway.release
         return [
-            {
-                "api_groups": ["gateway.dask.org"],
-                "resources": ["daskclusters"],
-                "verbs": ["list", "watch", "delete"],
-            },
-            {"api_groups": ["gateway.dask.org"], "resources": ["daskclusters/status"], "verbs": ["patch"]},
-            {
-                "api_groups": ["traefik.io"],
-                "resources": ["ingressroutes", "ingressroutetcps"],
-                "verbs": ["create"],
-            },
-            {
-                "api_groups": [""],
-                "resources": ["pods"],
-                "verbs": ["list", "watch", "create", "delete"],
-            },
-            {
-                "api_groups": ["discovery.k8s.io", "networking.k8s.io"],
-                "resources": ["endpointslices", "networkpolicies"],
-                "verbs": ["create", "delete"],
-            },
-            {"api_groups": [""], "resources": ["secrets"], "verbs": ["create", "delete"]},
-            {"api_groups": [""], "resources": ["services"], "verbs": ["create"]},
             {
                 "api_groups": ["coordination.k8s.io"],
                 "resources": ["leases"],
-                "resource_names": [names.controller_name(self._gateway.release)],
+                "resource_names": [names.controller_name(release)],
                 "verbs": ["get", "patch"],
             },
-            # The controller reads why a pod does not start: Kubernetes reports failed mounts only in events.
-            {"api_groups": [""], "resources": ["events"], "verbs": ["list"]},
+            # The controller reads since when schedulers can report their clients.
+            {
+                "api_groups": ["apps"],
+                "resources": ["deployments"],
+                "resource_names": [names.api_name(release)],
+                "verbs": ["get"],
+            },
         ]
 
 
 def _config_mount(name: str, path: str, config_map: str) -> Mount:
     return Mount(name, path, {"config_map": {"name": config_map}})
-
-
-def _digest(*texts: str) -> str:
-    """Return 16 hex digits of a SHA-256 digest: enough to detect a change, too few to reveal a secret."""
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The namespace with its Pod Security level, quota and default limits."""
+"""The namespace of users' clusters with its Pod Security level, quota and default limits."""
 
 import pulumi
 from pulumi_kubernetes.core.v1 import LimitRange, Namespace, ResourceQuota
@@ -9,19 +9,19 @@ from infra.quantities import cores, gib
 POD_SECURITY = "restricted"
 
 
-class GatewayNamespace(pulumi.ComponentResource):
+class ClustersNamespace(pulumi.ComponentResource):
     """The Namespace, which enforces Pod Security "restricted", with its ResourceQuota and its LimitRange."""
 
     def __init__(self, name: str, gateway: KubernetesGateway, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("af-dask-gateway:infra:Namespace", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         self.namespace = Namespace(
-            gateway.namespace,
+            gateway.clusters_namespace,
             metadata={
-                "name": gateway.namespace,
+                "name": gateway.clusters_namespace,
                 "labels": {f"pod-security.kubernetes.io/{mode}": POD_SECURITY for mode in ("enforce", "audit", "warn")},
             },
-            # The namespace may hold objects of others, which Kubernetes would delete with it.
+            # Kubernetes deletes all clusters, which users may be using, with their namespace.
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
         )
         self.name: pulumi.Output[str] = self.namespace.metadata.apply(lambda metadata: str(metadata.name))

@@ -1,8 +1,9 @@
 """NetworkPolicies: deny all connections from and to the gateway's pods except those that a policy here allows.
 
-The policies select only pods of the gateway (by ``app.kubernetes.io/instance``), so other pods of the namespace are not
-affected. The controller adds one policy for each cluster (:mod:`gateway.kubernetes.controller.network_policies`), by
-which the cluster's pods reach each other.
+The gateway's own pods and those of users' clusters are in two namespaces, and each has its policies. They select only
+pods of the gateway (by ``app.kubernetes.io/instance``), so other pods of a namespace are not affected. The controller
+adds one policy for each cluster (:mod:`gateway.kubernetes.controller.network_policies`), by which the cluster's pods
+reach each other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ import pulumi
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from gateway.kubernetes import names
-from gateway.site import Destination, Network, Pods, Site
+from gateway.site import Destination, KubernetesGateway, Network, Pods, Site
 from infra.kubernetes_gateway import CONTROLLER_COMPONENT
 from infra.proxy import PROXY_COMPONENT, WEB_CONTAINER_PORT
 
@@ -21,6 +22,8 @@ Rule = Mapping[str, Any]
 Peer = Mapping[str, Any]
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 """Label with the namespace's name, which Kubernetes sets on each namespace."""
+CLUSTERS_COMPONENTS = (names.SCHEDULER_COMPONENT, names.WORKER_COMPONENT)
+"""Components whose pods are in the namespace of users' clusters."""
 EVERYWHERE = "0.0.0.0/0"
 NOT_PUBLIC = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "127.0.0.0/8")
 """Private, shared, link-local and loopback addresses: of nodes, pods, Services and clouds' metadata."""
@@ -35,36 +38,50 @@ class Flows:
 
 
 class NetworkPolicies(pulumi.ComponentResource):
-    """One policy that closes all pods of the gateway, and one per component that allows its connections."""
+    """In each namespace one policy that closes all pods, and one per component that allows its connections."""
 
     def __init__(
-        self, name: str, site: Site, namespace: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
+        self, name: str, site: Site, clusters_namespace: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("af-dask-gateway:infra:NetworkPolicies", name, {}, opts)
-        self._release, self._namespace = site.kubernetes.release, namespace
+        gateway = site.kubernetes
+        self._release = gateway.release
+        places = dict.fromkeys(CLUSTERS_COMPONENTS, clusters_namespace)
         self.policies = [
-            self._policy(component, names.component_labels(self._release, component), flows)
+            self._policy(component, places.get(component, gateway.namespace), self._component(component), flows)
             for component, flows in component_flows(site).items()
         ]
-        if site.kubernetes.prometheus is not None:
-            scraping = Flows(ingress=[_ingress([_pods_peer(site.kubernetes.prometheus)], [names.METRICS_PORT])])
+        if gateway.prometheus is not None:
+            scraping = Flows(ingress=[_ingress([_pods_peer(gateway.prometheus)], [names.METRICS_PORT])])
             self.policies += [
-                self._policy(f"{component}-metrics", names.component_labels(self._release, component), scraping)
+                self._policy(f"{component}-metrics", gateway.namespace, self._component(component), scraping)
                 for component in (names.API_COMPONENT, CONTROLLER_COMPONENT)
             ]
         # Last, so that an update of running pods closes no connection that another policy is about to allow.
-        self.closed = self._policy("closed", names.common_labels(self._release), Flows(), after=self.policies)
+        everything = names.common_labels(self._release)
+        self.closed = [
+            self._policy(closed, namespace, everything, Flows(), after=self.policies)
+            for closed, namespace in (("closed", gateway.namespace), ("clusters-closed", clusters_namespace))
+        ]
         self.register_outputs({})
 
+    def _component(self, component: str) -> Mapping[str, str]:
+        return names.component_labels(self._release, component)
+
     def _policy(
-        self, name: str, selected: Mapping[str, str], flows: Flows, after: Sequence[pulumi.Resource] = ()
+        self,
+        name: str,
+        namespace: pulumi.Input[str],
+        selected: Mapping[str, str],
+        flows: Flows,
+        after: Sequence[pulumi.Resource] = (),
     ) -> NetworkPolicy:
         full_name = f"{self._release}-{name}"
         return NetworkPolicy(
             full_name,
             metadata={
                 "name": full_name,
-                "namespace": self._namespace,
+                "namespace": namespace,
                 "labels": names.common_labels(self._release),
             },
             spec={
@@ -82,7 +99,7 @@ def component_flows(site: Site) -> dict[str, Flows]:
     network = site.kubernetes.network
     hub, directory = site.identity_services
     traefik, api, scheduler = (
-        {"pod_selector": {"match_labels": names.component_labels(site.kubernetes.release, component)}}
+        _component_peer(site.kubernetes, component)
         for component in (PROXY_COMPONENT, names.API_COMPONENT, names.SCHEDULER_COMPONENT)
     )
     dns, kubernetes = _egress(network.dns, ("UDP", "TCP")), _egress(network.kubernetes_api)
@@ -131,6 +148,11 @@ def _egress(destination: Destination, protocols: Sequence[str] = ("TCP",)) -> Ru
     blocks = [{"ip_block": {"cidr": addresses}} for addresses in destination.addresses]
     peers = [*blocks, *([_pods_peer(destination.pods)] if destination.pods else [])]
     return _egress_to(peers, destination.ports, protocols)
+
+
+def _component_peer(gateway: KubernetesGateway, component: str) -> Peer:
+    namespace = gateway.clusters_namespace if component in CLUSTERS_COMPONENTS else gateway.namespace
+    return _pods_peer(Pods(namespace=namespace, labels=names.component_labels(gateway.release, component)))
 
 
 def _pods_peer(pods: Pods) -> Peer:

@@ -7,14 +7,15 @@ from typing import Any
 import pulumi
 import yaml
 from pulumi_kubernetes.apiextensions import CustomResource
-from pulumi_kubernetes.core.v1 import Secret
+from pulumi_kubernetes.core.v1 import ConfigMap, Secret
 
 from gateway.kubernetes import names
 from gateway.service.tls import new_keypair
 from gateway.site import KubernetesGateway
+from infra import proxy_file
 from infra.exposure import ExposedService, ServiceArgs, ingress
 from infra.quantities import Amounts
-from infra.workload import SECRET_MODE, Mount, Workload, WorkloadArgs
+from infra.workload import CONFIGURATION_ANNOTATION, SECRET_MODE, Mount, Workload, WorkloadArgs, digest
 
 PROXY_COMPONENT = "traefik"
 RESOURCES = Amounts(cores=0.1, cores_limit=2, memory_gib=0.125, memory_limit_gib=2)
@@ -23,30 +24,35 @@ WEB_PORT = 80
 READY_PATH = "/-/ready"
 CERTIFICATE = "/etc/traefik/certificate"
 """Mount path of the Secret with the default certificate."""
-STORES = "stores.yaml"
-"""Name of the file in that Secret with which Traefik's file provider is configured."""
+CONFIGURATION = "/etc/traefik/configuration"
+"""Mount path of the ConfigMap with Traefik's file (:mod:`infra.proxy_file`)."""
+FILE = "dynamic.yaml"
+"""Name of that file. A ``traefik.yaml`` could be taken for the static configuration, which is in the arguments."""
 WEB_CLOSING_SECONDS = 25
 """How long Traefik waits, after SIGTERM, for requests to the API server and to dashboards: longer than the API server's
 longest poll (20 s)."""
 
 
 class Proxy(pulumi.ComponentResource):
-    """Traefik's Deployment with its routes to the API server, its default certificate, its Service and its Ingress."""
+    """Traefik's Deployment with its route to the API server, its default certificate, its Service and its Ingress.
+
+    Traefik reads the routes of clusters, and what belongs to them, in the clusters' namespace.
+    """
 
     def __init__(
         self,
         name: str,
         gateway: KubernetesGateway,
-        namespace: pulumi.Input[str],
+        clusters_namespace: pulumi.Input[str],
         definitions: Sequence[pulumi.Resource],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("af-dask-gateway:infra:Proxy", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        self._gateway, self._namespace, self._definitions = gateway, namespace, definitions
+        self._gateway, self._clusters_namespace, self._definitions = gateway, clusters_namespace, definitions
+        self._file = yaml.safe_dump(proxy_file.configuration(gateway, CERTIFICATE))
+        self.configuration = self._configuration()
         self.ready_route = self._ready_route()
-        self.rate_limit = self._rate_limit()
-        self.api_route = self._api_route()
         self.clusters_middleware = self._clusters_middleware()
         self.certificate = self._certificate()
         self.workload = Workload(PROXY_COMPONENT, self._workload(), opts=child)
@@ -56,7 +62,7 @@ class Proxy(pulumi.ComponentResource):
             "traefik-service",
             ServiceArgs(
                 name=service_name,
-                namespace=namespace,
+                namespace=gateway.namespace,
                 labels=self.workload.labels,
                 exposure=gateway.proxy_exposure,
                 ports=[
@@ -70,7 +76,7 @@ class Proxy(pulumi.ComponentResource):
         )
         self.ingress = ingress(
             release,
-            namespace=namespace,
+            namespace=gateway.namespace,
             labels=names.common_labels(release),
             ingress_class=gateway.ingress_class,
             host=gateway.host,
@@ -83,7 +89,8 @@ class Proxy(pulumi.ComponentResource):
     def _workload(self) -> WorkloadArgs:
         return WorkloadArgs(
             gateway=self._gateway,
-            namespace=self._namespace,
+            namespace=self._gateway.namespace,
+            clusters_namespace=self._clusters_namespace,
             name=names.proxy_name(self._gateway.release),
             component=PROXY_COMPONENT,
             image=self._gateway.images.traefik,
@@ -91,7 +98,7 @@ class Proxy(pulumi.ComponentResource):
             ports={"web": WEB_CONTAINER_PORT, "scheduler": names.SCHEDULER_PORT},
             # Probe a route, because Traefik's /ping answers 200 even while Traefik can't read any route.
             readiness={"http_get": {"path": READY_PATH, "port": "web"}},
-            rules=[
+            clusters_rules=[
                 {"api_groups": [""], "resources": ["services", "secrets", "configmaps"], "verbs": ["list", "watch"]},
                 {"api_groups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
                 {"api_groups": ["traefik.io"], "resources": ["*"], "verbs": ["list", "watch"]},
@@ -100,27 +107,28 @@ class Proxy(pulumi.ComponentResource):
             replicas=self._gateway.proxy_replicas,
             takes_requests=True,
             mounts=[
+                Mount("configuration", CONFIGURATION, {"config_map": {"name": self._configuration_name()}}),
                 Mount(
                     "certificate",
                     CERTIFICATE,
                     {"secret": {"secret_name": self._certificate_name(), "default_mode": SECRET_MODE}},
-                )
+                ),
             ],
             closing_seconds=_scheduler_closing_seconds(self._gateway) + WEB_CLOSING_SECONDS,
-            depends_on=[*self._definitions, self.ready_route, self.certificate],
+            # Traefik reads its file only once.
+            annotations={CONFIGURATION_ANNOTATION: digest(self._file)},
+            depends_on=[*self._definitions, self.ready_route, self.certificate, self.configuration],
         )
 
-    def _object(
-        self, kind: str, name: str, spec: Mapping[str, Any], after: Sequence[pulumi.Resource] = ()
-    ) -> CustomResource:
+    def _object(self, kind: str, name: str, spec: Mapping[str, Any]) -> CustomResource:
         labels = {**names.common_labels(self._gateway.release), names.INSTANCE_LABEL: self._gateway.release}
         return CustomResource(
             f"{kind.lower()}-{name}",
             api_version="traefik.io/v1alpha1",
             kind=kind,
-            metadata={"name": name, "namespace": self._namespace, "labels": labels},
+            metadata={"name": name, "namespace": self._clusters_namespace, "labels": labels},
             spec=spec,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[*self._definitions, *after]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(self._definitions)),
         )
 
     def _ready_route(self) -> CustomResource:
@@ -134,52 +142,38 @@ class Proxy(pulumi.ComponentResource):
         name = f"ready-{self._gateway.release}"
         return self._object("IngressRoute", name, {"entryPoints": [names.WEB_ENTRYPOINT], "routes": [route]})
 
-    def _api_route(self) -> CustomResource:
-        name = names.api_name(self._gateway.release)
-        route = {
-            "kind": "Rule",
-            "match": "PathPrefix(`/`)",
-            "services": [{"name": name, "port": self._gateway.proxied_api_port}],
-            "middlewares": [{"name": self._rate_limit_name()}],
-        }
-        spec = {"entryPoints": [names.WEB_ENTRYPOINT], "routes": [route]}
-        # Traefik serves no route whose Middleware is missing.
-        return self._object("IngressRoute", name, spec, after=[self.rate_limit])
-
-    def _rate_limit(self) -> CustomResource:
-        """Declare the bound on a client's requests to the API."""
-        bound = self._gateway.rate_limit
-        limit: dict[str, Any] = {"average": bound.requests_per_second, "burst": bound.burst}
-        # A trusted proxy in front of Traefik hides its clients' addresses, and sends them in X-Forwarded-For.
-        if self._gateway.trusted_proxies:
-            limit["sourceCriterion"] = {"ipStrategy": {"depth": 1}}
-        return self._object("Middleware", self._rate_limit_name(), {"rateLimit": limit})
-
-    def _rate_limit_name(self) -> str:
-        return f"rate-limit-{self._gateway.release}"
-
     def _certificate(self) -> Secret:
         """Declare Traefik's default certificate, which clients get when no route has their SNI name (yet).
 
         Without this Secret, Traefik 3.7 generates an RSA key for a default certificate whenever a route or an address
         changes. That takes 0.2 s, in which clients can't reach a new cluster. Traefik reads the certificate from a
-        file, because a TLSStore would apply to every Traefik that watches it. Pulumi creates the Secret once and
+        file, because a TLSStore would apply to every Traefik that watches it, and from its pod's volume, because it has
+        no right to read this namespace's Secrets. Pulumi creates the Secret once and
         ignores later differences of its data.
         """
         certificate, key = new_keypair(names.proxy_name(self._gateway.release))
-        files = {"certFile": f"{CERTIFICATE}/tls.crt", "keyFile": f"{CERTIFICATE}/tls.key"}
-        stores = yaml.safe_dump({"tls": {"stores": {"default": {"defaultCertificate": files}}}})
-        content = {"tls.crt": certificate, "tls.key": key, STORES: stores.encode()}
+        content = {"tls.crt": certificate, "tls.key": key}
         return Secret(
             "traefik-certificate",
-            metadata={
-                "name": self._certificate_name(),
-                "namespace": self._namespace,
-                "labels": names.common_labels(self._gateway.release),
-            },
+            metadata=self._metadata(self._certificate_name()),
             data={name: pulumi.Output.secret(b64encode(value).decode()) for name, value in content.items()},
             opts=pulumi.ResourceOptions(parent=self, ignore_changes=["data"]),
         )
+
+    def _configuration(self) -> ConfigMap:
+        return ConfigMap(
+            "traefik-configuration",
+            metadata=self._metadata(self._configuration_name()),
+            data={FILE: self._file},
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _configuration_name(self) -> str:
+        return f"configuration-{names.proxy_name(self._gateway.release)}"
+
+    def _metadata(self, name: str) -> dict[str, Any]:
+        labels = names.common_labels(self._gateway.release)
+        return {"name": name, "namespace": self._gateway.namespace, "labels": labels}
 
     def _certificate_name(self) -> str:
         return f"certificate-{names.proxy_name(self._gateway.release)}"
@@ -215,11 +209,11 @@ def _arguments(gateway: KubernetesGateway) -> list[str]:
         # Some servers read the header "X_Forwarded_User" as "X-Forwarded-User".
         f"--entrypoints.{names.WEB_ENTRYPOINT}.http.aliasheadersstrategy=delete",
         f"--entrypoints.{names.SCHEDULER_ENTRYPOINT}.http.aliasheadersstrategy=delete",
-        f"--providers.file.filename={CERTIFICATE}/{STORES}",
+        f"--providers.file.filename={CONFIGURATION}/{FILE}",
         "--providers.file.watch=false",
         "--providers.kubernetescrd=true",
         "--providers.kubernetescrd.safenaming=true",
-        f"--providers.kubernetescrd.namespaces={gateway.namespace}",
+        f"--providers.kubernetescrd.namespaces={gateway.clusters_namespace}",
         f"--providers.kubernetescrd.labelselector={names.INSTANCE_LABEL}={gateway.release}",
         # Traefik does not list nodes and ingress classes, so Roles in the namespace suffice.
         "--providers.kubernetescrd.disableclusterscoperesources=true",

@@ -15,12 +15,10 @@ SNI, and all else as HTTP."""
 class SlurmGatewayFront(pulumi.ComponentResource):
     """A Service without a selector, the EndpointSlices with the submission host's address, and the Ingress."""
 
-    def __init__(
-        self, name: str, site: Site, namespace: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, site: Site, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("af-dask-gateway:infra:SlurmGatewayFront", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        gateway = site.slurm
+        gateway, namespace = site.slurm, site.kubernetes.namespace
         labels = names.common_labels(gateway.release)
         service_name = names.api_name(gateway.release)
         self.service = ExposedService(

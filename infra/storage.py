@@ -37,7 +37,7 @@ class Storage(pulumi.ComponentResource):
     def _volume(self, volume: Volume, source: NfsSource | HostPathSource) -> PersistentVolume:
         gateway = self._site.kubernetes
         # PersistentVolumes have no namespace, so the prefix keeps the volumes of two gateways apart.
-        name = f"{gateway.namespace}-{names.claim_name(self._site, volume)}"
+        name = f"{gateway.clusters_namespace}-{names.claim_name(self._site, volume)}"
         return PersistentVolume(
             name,
             metadata={"name": name, "labels": names.common_labels(gateway.release)},
@@ -49,7 +49,7 @@ class Storage(pulumi.ComponentResource):
                 "claim_ref": {
                     "api_version": "v1",
                     "kind": "PersistentVolumeClaim",
-                    "namespace": gateway.namespace,
+                    "namespace": gateway.clusters_namespace,
                     "name": names.claim_name(self._site, volume),
                 },
                 **_source(volume, source),

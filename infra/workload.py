@@ -1,5 +1,6 @@
 """A component of the gateway that runs in pods: its Deployment, ServiceAccount and rights."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from gateway.kubernetes import names
 from gateway.site import KubernetesGateway
 from infra.quantities import Amounts
 
+CONFIGURATION_ANNOTATION = "af-dask-gateway/configuration"
+"""Annotation of pods with the digest of files that their processes read only once."""
 RUN_AS = 65532
 """uid and gid of the processes in the gateway's images. No account has these numbers."""
 TIMEOUT = "4m"
@@ -25,6 +28,9 @@ CLOSING_SECONDS = 30
 """Seconds from SIGTERM to SIGKILL (Kubernetes' default grace period)."""
 SECRET_MODE = 0o440
 """Mode of the files of a Secret: readable by root and by the group :data:`RUN_AS`."""
+
+
+Rules = Sequence[Mapping[str, Sequence[str]]]
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,12 @@ class WorkloadArgs:
     """Container ports by name."""
     readiness: Mapping[str, Any]
     """Action of the probes, for example ``{"http_get": {...}}``."""
-    rules: Sequence[Mapping[str, Sequence[str]]]
-    """Rules of the Role, which is in the namespace."""
+    clusters_namespace: pulumi.Input[str]
+    clusters_rules: Rules
+    """Rules of the Role in the namespace of users' clusters."""
     resources: Amounts
+    rules: Rules = ()
+    """Rules of the Role in the component's own namespace, which it shares with others."""
     replicas: int = 1
     recreate: bool = False
     """Whether Kubernetes deletes the old pod before it starts the new one."""
@@ -70,7 +79,7 @@ class WorkloadArgs:
 
 
 class Workload(pulumi.ComponentResource):
-    """ServiceAccount, Role, RoleBinding, Deployment and PodDisruptionBudget of a component.
+    """ServiceAccount, Roles, RoleBindings, Deployment and PodDisruptionBudget of a component.
 
     The pods comply with Pod Security "restricted".
     """
@@ -81,14 +90,10 @@ class Workload(pulumi.ComponentResource):
         self.labels = names.component_labels(args.gateway.release, args.component)
         metadata = {"name": args.name, "namespace": args.namespace, "labels": self.labels}
         self.account = ServiceAccount(args.name, metadata=metadata, automount_service_account_token=False, opts=child)
-        self.role = Role(args.name, metadata=metadata, rules=list(args.rules), opts=child)
-        self.binding = RoleBinding(
-            args.name,
-            metadata=metadata,
-            role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "Role", "name": args.name},
-            subjects=[{"kind": "ServiceAccount", "name": args.name, "namespace": args.namespace}],
-            opts=child,
-        )
+        self.rights = [
+            *self._rights(args, args.name, args.namespace, args.rules),
+            *self._rights(args, f"{args.name}-clusters", args.clusters_namespace, args.clusters_rules),
+        ]
         self.deployment = Deployment(
             args.name,
             metadata=metadata,
@@ -103,12 +108,30 @@ class Workload(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(
                 parent=self,
-                depends_on=[self.account, self.role, self.binding, *args.depends_on],
+                depends_on=[self.account, *self.rights, *args.depends_on],
                 custom_timeouts=pulumi.CustomTimeouts(create=TIMEOUT, update=TIMEOUT),
             ),
         )
         self.budget = self._budget(args, metadata, child) if args.takes_requests else None
         self.register_outputs({})
+
+    def _rights(
+        self, args: WorkloadArgs, name: str, namespace: pulumi.Input[str], rules: Rules
+    ) -> list[pulumi.Resource]:
+        """Declare a Role and its RoleBinding in a namespace, unless there is nothing to allow."""
+        if not rules:
+            return []
+        child = pulumi.ResourceOptions(parent=self)
+        metadata = {"name": name, "namespace": namespace, "labels": self.labels}
+        role = Role(name, metadata=metadata, rules=list(rules), opts=child)
+        binding = RoleBinding(
+            name,
+            metadata=metadata,
+            role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            subjects=[{"kind": "ServiceAccount", "name": args.name, "namespace": args.namespace}],
+            opts=child,
+        )
+        return [role, binding]
 
     def _budget(
         self, args: WorkloadArgs, metadata: Mapping[str, Any], opts: pulumi.ResourceOptions
@@ -192,3 +215,8 @@ def _container(args: WorkloadArgs) -> dict[str, Any]:
         "volume_mounts": [{"name": mount.name, "mount_path": mount.path, "read_only": True} for mount in args.mounts],
         **(serving if args.takes_requests else {}),
     }
+
+
+def digest(*texts: str) -> str:
+    """Return 16 hex digits of a SHA-256 digest: enough to detect a change, too few to reveal a secret."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]

@@ -255,6 +255,12 @@ def ensure_ingress() -> None:
     _wait_for(gateway.ingress_namespace, "traefik")
 
 
+def ensure_namespace(name: str) -> None:
+    """Have a namespace, as JupyterHub's on Geddes: the stack declares objects in it, and not the namespace."""
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    kubectl("apply", "--server-side", "--filename=-", standard_input=json.dumps(manifest))
+
+
 def _wait_for(namespace: str, deployment: str) -> None:
     process.say(
         kubectl("--namespace", namespace, "rollout", "status", f"deployment/{deployment}", "--timeout=120s").strip()

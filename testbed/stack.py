@@ -45,6 +45,7 @@ def ensure_stack() -> None:
         process.say("the stack is deployed and answers")
         return
     cluster.ensure_images(images.values())
+    cluster.ensure_namespace(site.load(SITE).kubernetes.namespace)
     RECORD.unlink(missing_ok=True)
     _initialise()
     _configure(images, authority, token)
@@ -141,7 +142,7 @@ def _wait_until_it_answers() -> None:
 
 def _wait_until_quotas_count() -> None:
     """Wait until Kubernetes has counted all that ResourceQuotas name: before, it refuses new objects."""
-    namespace = site.load(SITE).kubernetes.namespace
+    namespace = site.load(SITE).kubernetes.clusters_namespace
 
     def all_counted() -> bool:
         found = cluster.kubectl("--namespace", namespace, "get", "resourcequotas", "--output", "json")

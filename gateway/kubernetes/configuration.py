@@ -11,7 +11,7 @@ def common_config(class_name: str, gateway: KubernetesGateway) -> Config:
     config = Config()
     config[class_name].gateway_instance = gateway.release
     config[class_name].common_labels = names.common_labels(gateway.release)
-    config[class_name].namespace = gateway.namespace
+    config[class_name].namespace = gateway.clusters_namespace
     config[class_name].api_url = names.api_url(gateway)
     config.Measured.metrics_address = f":{names.METRICS_PORT}"
     return config

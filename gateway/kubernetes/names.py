@@ -109,8 +109,8 @@ def clusters_account_name(release: str) -> str:
 
 
 def proxied_api_origin(gateway: KubernetesGateway) -> str:
-    """Return scheme, host and port at which Traefik reaches the API server."""
-    return f"http://{api_name(gateway.release)}.{gateway.namespace}:{gateway.proxied_api_port}"
+    """Return scheme, host and port at which Traefik, in the same namespace, reaches the API server."""
+    return f"http://{api_name(gateway.release)}:{gateway.proxied_api_port}"
 
 
 def variables_name(cluster: str) -> str:

@@ -36,7 +36,7 @@ def cluster_config(site: Site, request: ClusterRequest) -> dict[str, Any]:
     labels = _labels(request)
     encoded = plan_of(site, request).encoded()
     return {
-        "namespace": gateway.namespace,
+        "namespace": gateway.clusters_namespace,
         "image": gateway.images.environment,
         "image_pull_policy": gateway.image_pull_policy,
         "scheduler_cmd": _command(encoded, "scheduler"),

@@ -153,7 +153,7 @@ class RateLimit(Model):
 
 
 class Quota(Model):
-    """The ResourceQuota of the namespace, which bounds all objects in it, also those of others."""
+    """The ResourceQuota of the clusters' namespace, which bounds all clusters together."""
 
     cores: Cores
     memory_gib: Gib
@@ -169,7 +169,7 @@ class Quota(Model):
 
 
 class LimitRange(Model):
-    """The LimitRange of the namespace: defaults for containers without resources, and the maximum of a container."""
+    """The LimitRange of the clusters' namespace: a container's maximum, and its defaults without resources."""
 
     default_cores: Cores
     default_memory_gib: Gib
@@ -218,6 +218,9 @@ class KubernetesGateway(Gateway):
     release: Name
     """Name of the gateway's objects and value of the label ``gateway.dask.org/instance``."""
     namespace: Name
+    """Namespace of the gateway's own pods and Services, which it shares with others."""
+    clusters_namespace: Name
+    """Namespace of users' clusters alone, which this stack declares and bounds."""
     manage_traefik_crds: bool
     """Whether this stack owns the traefik.io CRDs; otherwise the administrators of the Kubernetes cluster do."""
     ingress_class: Name
@@ -244,7 +247,16 @@ class KubernetesGateway(Gateway):
     """User totals of the user classes that have one of their own."""
     placement: Placement = Placement()
     host_aliases: dict[HostName, IpAddress] = Field(default={})
-    """Host names that the namespace's pods resolve to fixed addresses (``hostAliases``)."""
+    """Host names that the gateway's pods resolve to fixed addresses (``hostAliases``)."""
+
+    @model_validator(mode="after")
+    def _clusters_are_alone(self) -> Self:
+        if self.clusters_namespace == self.namespace:
+            raise ValueError(
+                f"clusters_namespace and namespace are both {self.namespace}: the quota and the rights in the namespace"
+                " of users' clusters would concern the other pods and Secrets there"
+            )
+        return self
 
     def total_of(self, user_class: str | None) -> UserTotal:
         """Return what all clusters of one user of this class may hold together."""

@@ -55,7 +55,7 @@ def of_scale(site: Site, repetitions: int) -> list[float]:
 def _cluster(site: Site, name: str, username: str) -> dict[str, Any]:
     """Return a DaskCluster as the API server of Kubernetes sends it."""
     return {
-        "metadata": {"name": name, "namespace": site.kubernetes.namespace},
+        "metadata": {"name": name, "namespace": site.kubernetes.clusters_namespace},
         "spec": {"username": username, "options": {"worker_cores": 1.0, "worker_memory": 1.0}},
         "status": {"phase": "Running", "workers": 1},
     }

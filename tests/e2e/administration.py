@@ -13,7 +13,7 @@ from gateway.site import Backend
 from testbed import directory, docker, people, storage
 from testbed.waiting import until
 from tests.e2e.fetching import fetch
-from tests.e2e.machines import RELEASE, SETTINGS, SLURMCTLD, kubectl, of_cluster
+from tests.e2e.machines import RELEASE, SETTINGS, SLURMCTLD, kubectl_clusters, of_cluster
 
 DASK_CLUSTERS = "daskclusters.gateway.dask.org"
 
@@ -67,14 +67,15 @@ class KubernetesAdministrator(Administrator):
 
     def object_kinds(self, cluster: str) -> set[str]:
         """Return kinds in the singular, without their API group, and ``route``."""
-        found = kubectl("get", ",".join(self.kinds), "--selector", of_cluster(cluster), "--output", "name").split()
+        selected = ("--selector", of_cluster(cluster), "--output", "name")
+        found = kubectl_clusters("get", ",".join(self.kinds), *selected).split()
         return {name.split("/")[0].split(".")[0] for name in found} | self.route(cluster)
 
     def all_objects(self) -> set[str]:
-        """Return ``KIND/NAME`` of all objects of the gateway, DaskClusters and ConfigMaps included."""
+        """Return ``KIND/NAME`` of all objects of users' clusters, DaskClusters and ConfigMaps included."""
         kinds = ",".join((*self.kinds, DASK_CLUSTERS, "configmaps"))
         selector = f"app.kubernetes.io/instance={RELEASE}"
-        return set(kubectl("get", kinds, "--selector", selector, "--output", "name").split())
+        return set(kubectl_clusters("get", kinds, "--selector", selector, "--output", "name").split())
 
 
 class SlurmAdministrator(Administrator):

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from gateway.site import Backend
 from release import process
-from testbed import hub, submission
+from testbed import cluster, hub, submission
 from testbed.paths import KUBECONFIG, STATE
 from tests.e2e.administration import DASK_CLUSTERS, SlurmAdministrator
-from tests.e2e.machines import SETTINGS, SLURMCTLD, kubectl
+from tests.e2e.machines import SETTINGS, SLURMCTLD
 
 FOLDER = STATE / "failures"
 INDEX = "README.txt"
@@ -52,33 +52,41 @@ def common() -> Sources:
 
 def kubernetes() -> Sources:
     """Return the sources in Kubernetes. Lists the gateway's pods, of which each has a log."""
+    namespaces = (SETTINGS.kubernetes.namespace, SETTINGS.kubernetes.clusters_namespace)
     logs = {
         f"log-{pod.split('/')[-1]}": Source(
             f"the log of {pod}: API server, controller, proxy, scheduler or worker",
-            _kubectl("logs", "--tail", "500", "--all-containers", pod),
+            _kubectl(namespace, "logs", "--tail", "500", "--all-containers", pod),
         )
-        for pod in kubectl("get", "pods", "--output", "name").split()
+        for namespace in namespaces
+        for pod in cluster.kubectl("--namespace", namespace, "get", "pods", "--output", "name").split()
+    }
+    described = {
+        f"pods-described-{namespace}": Source(
+            f"the pods in {namespace} with conditions and events", _kubectl(namespace, "describe", "pods")
+        )
+        for namespace in namespaces
     }
     routes = "ingressroutes.traefik.io,ingressroutetcps.traefik.io,ingress"
     return {
         "pods": Source("all pods with state, restarts and node", _everywhere("get", "pods", "--output", "wide")),
-        "pods-described": Source("the gateway's pods with conditions and events", _kubectl("describe", "pods")),
-        "nodes": Source("nodes with taints, capacity and requests", _kubectl("describe", "nodes")),
+        **described,
+        "nodes": Source("nodes with taints, capacity and requests", _everywhere("describe", "nodes")),
         "events": Source(
             "events, the latest last: scheduling, kills, failed mounts, probes",
             _everywhere("get", "events", "--sort-by", ".lastTimestamp"),
         ),
         "clusters": Source(
             "DaskClusters: options, grants, cause and reason of their end",
-            _kubectl("get", DASK_CLUSTERS, "--output", "yaml"),
+            _everywhere("get", DASK_CLUSTERS, "--output", "yaml"),
         ),
         "routes": Source("routes of schedulers and dashboards, and the Ingress", _everywhere("get", routes)),
         **logs,
     }
 
 
-def _kubectl(*arguments: str) -> Sequence[str]:
-    return ["kubectl", "--kubeconfig", str(KUBECONFIG), "--namespace", SETTINGS.kubernetes.namespace, *arguments]
+def _kubectl(namespace: str, *arguments: str) -> Sequence[str]:
+    return ["kubectl", "--kubeconfig", str(KUBECONFIG), "--namespace", namespace, *arguments]
 
 
 def _everywhere(*arguments: str) -> Sequence[str]:

@@ -29,8 +29,9 @@ SAVED_SECONDS = 6
 
 
 def living_pods(selector: str) -> list[dict[str, Any]]:
-    """Return the pods of a selector that are not being deleted."""
-    listed = json.loads(kubectl("get", "pods", "--selector", selector, "--output", "json"))
+    """Return the pods of a selector that are not being deleted: of the gateway, or of users' clusters."""
+    everywhere = ("--all-namespaces", "--selector", selector)
+    listed = json.loads(cluster.kubectl("get", "pods", *everywhere, "--output", "json"))
     return [item for item in listed["items"] if "deletionTimestamp" not in item["metadata"]]
 
 

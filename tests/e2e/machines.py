@@ -17,8 +17,13 @@ ROLLOUT_SECONDS = 120
 
 
 def kubectl(*arguments: str) -> str:
-    """Run kubectl in the namespace of the gateway and return its output."""
+    """Run kubectl in the namespace of the gateway's own objects and return its output."""
     return cluster.kubectl("--namespace", SETTINGS.kubernetes.namespace, *arguments)
+
+
+def kubectl_clusters(*arguments: str) -> str:
+    """Run kubectl in the namespace of users' clusters and return its output."""
+    return cluster.kubectl("--namespace", SETTINGS.kubernetes.clusters_namespace, *arguments)
 
 
 def restart_deployments(*deployments: str) -> None:

@@ -16,7 +16,16 @@ from testbed.waiting import until
 from tests.e2e import notebooks
 from tests.e2e.administration import DASK_CLUSTERS, Administrator, SlurmAdministrator, identity_of
 from tests.e2e.back_ends import on_kubernetes, on_slurm
-from tests.e2e.machines import API, CONTROLLER, SETTINGS, SLURMCTLD, kubectl, object_name, slurm_container
+from tests.e2e.machines import (
+    API,
+    CONTROLLER,
+    SETTINGS,
+    SLURMCTLD,
+    kubectl,
+    kubectl_clusters,
+    object_name,
+    slurm_container,
+)
 from tests.e2e.notebooks import Notebook, on_worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -125,9 +134,10 @@ def test_without_env_workers_have_a_path(backend: Backend, no_leftovers: None) -
 
 def kubernetes_places() -> dict[str, str]:
     """Return the objects of clusters other than Secrets, the logs of the gateway, and the arguments of processes."""
-    objects = f"{DASK_CLUSTERS},pods,events,services,configmaps,ingressroutes.traefik.io"
+    objects = ("get", f"{DASK_CLUSTERS},pods,events,services,configmaps,ingressroutes.traefik.io", "--output", "yaml")
     return {
-        "objects": kubectl("get", objects, "--output", "yaml"),
+        "objects of clusters": kubectl_clusters(*objects),
+        "objects of the gateway": kubectl(*objects),
         # Logs of all replicas: one replica can have had all requests about a cluster.
         **{f"log of {part}": kubectl("logs", part, "--all-pods", "--tail=-1") for part in (API, CONTROLLER)},
         "processes": docker.execute(cluster.NODE, ["ps", "axww", "-o", "args"]),
@@ -215,7 +225,7 @@ def test_files_of_a_cluster_are_accessible_to_its_user_only(backend: Backend, ru
 @on_kubernetes
 def test_the_secret_belongs_to_the_cluster(backend: Backend, running: Running) -> None:
     name = object_name(running.name)
-    found = json.loads(kubectl("get", "secret", names.variables_name(name), "--output", "json"))
+    found = json.loads(kubectl_clusters("get", "secret", names.variables_name(name), "--output", "json"))
     (owner,) = found["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"]) == ("DaskCluster", name)
 

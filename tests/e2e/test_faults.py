@@ -13,7 +13,7 @@ from testbed.waiting import until
 from tests.e2e import faults, fetching, notebooks
 from tests.e2e.administration import Administrator, SlurmAdministrator, directory_identity
 from tests.e2e.back_ends import on_kubernetes, on_slurm
-from tests.e2e.machines import SETTINGS, SLURMCTLD, kubectl, of_cluster
+from tests.e2e.machines import SETTINGS, SLURMCTLD, kubectl_clusters, of_cluster
 from tests.e2e.notebooks import CellError, Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -136,7 +136,7 @@ def test_workers_that_are_deleted_or_drained_are_replaced(bob: Notebook) -> None
     name = bob.run("cluster.name")
     bob.run(START_COMPUTING)
     first, second = _pods(name, names.WORKER_COMPONENT)
-    kubectl("delete", "pod", first["name"], "--grace-period=0", "--force")
+    kubectl_clusters("delete", "pod", first["name"], "--grace-period=0", "--force")
     selector = of_cluster(name, names.WORKER_COMPONENT)
     try:
         cluster.kubectl("drain", cluster.NODE, "--pod-selector", selector, "--delete-emptydir-data", "--force")
@@ -190,7 +190,8 @@ def _cores_of(person: str) -> float:
     """Return the cores that the pods of a person hold; pods that have ended hold none."""
     living = "status.phase!=Succeeded,status.phase!=Failed"
     of_person = f"{names.USER_LABEL}={person}"
-    listed = json.loads(kubectl("get", "pods", "--selector", of_person, "--field-selector", living, "--output", "json"))
+    selected = ("--selector", of_person, "--field-selector", living)
+    listed = json.loads(kubectl_clusters("get", "pods", *selected, "--output", "json"))
     requests = (
         container["resources"]["requests"]["cpu"] for pod in listed["items"] for container in pod["spec"]["containers"]
     )

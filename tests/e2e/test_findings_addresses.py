@@ -13,7 +13,7 @@ from testbed.waiting import until
 from tests.e2e import faults, notebooks
 from tests.e2e.administration import SlurmAdministrator
 from tests.e2e.back_ends import on_kubernetes, on_slurm
-from tests.e2e.machines import RELEASE, SETTINGS, SLURMCTLD, kubectl, of_cluster
+from tests.e2e.machines import RELEASE, SETTINGS, SLURMCTLD, kubectl, kubectl_clusters, of_cluster
 from tests.e2e.notebooks import Notebook, on_worker
 from tests.e2e.test_impersonation import REQUEST
 
@@ -97,9 +97,9 @@ def test_a_scheduler_is_routed_to_at_its_pods_address(bob: Notebook) -> None:
     others = kubectl("get", "pods", "--selector", selector, "--output", "json")
     foreign = json.loads(others)["items"][0]["status"]["podIP"]
     assert post(bob, name, "start", token_of(bob), {"address": foreign}) == 200
-    pod = kubectl("get", "pods", "--selector", of_cluster(name, names.SCHEDULER_COMPONENT), "--output", "json")
+    pod = kubectl_clusters("get", "pods", "--selector", of_cluster(name, names.SCHEDULER_COMPONENT), "--output", "json")
     (scheduler,) = json.loads(pod)["items"]
-    slices = kubectl("get", "endpointslices", "--selector", of_cluster(name), "--output", "json")
+    slices = kubectl_clusters("get", "endpointslices", "--selector", of_cluster(name), "--output", "json")
     found = [endpoint["addresses"] for item in json.loads(slices)["items"] for endpoint in item["endpoints"]]
     assert found == [[scheduler["status"]["podIP"]]]
     assert on_worker(bob, "6 * 7") == 42

@@ -90,7 +90,7 @@ def _questions(backend: Backend) -> float:
 
 @pytest.mark.finding("R4g")
 def test_a_flood_of_wrong_tokens_of_clusters_is_refused(backend: Backend, alice_at: Notebook) -> None:
-    prefix = f"{SETTINGS.kubernetes.namespace}." if backend is Backend.KUBERNETES else ""
+    prefix = f"{SETTINGS.kubernetes.clusters_namespace}." if backend is Backend.KUBERNETES else ""
     path = f"/api/v1/clusters/{prefix}NAME/heartbeat"
     assert set(alice_at.run(f"flood('token', 'POST', {path!r}, 80)")) == {401, 429}
     alice_at.run("gateway.list_clusters()")

@@ -1,4 +1,4 @@
-"""The API or the controller of the Kubernetes gateway in foreign hands: what the other part, and Kubernetes, refuse.
+"""A part of the Kubernetes gateway in foreign hands: what the other parts, and Kubernetes, refuse.
 
 An administrator acts here with the rights of a part (``kubectl --as``). Objects for admission are sent as dry runs.
 """
@@ -28,13 +28,15 @@ from testbed.waiting import until
 from tests.e2e import notebooks
 from tests.e2e.administration import DASK_CLUSTERS, identity_of
 from tests.e2e.back_ends import on_kubernetes
-from tests.e2e.machines import RELEASE, SETTINGS, kubectl, of_cluster
+from tests.e2e.machines import RELEASE, SETTINGS, kubectl, kubectl_clusters, of_cluster
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), pytest.mark.finding("R6")]
 
 NAMESPACE = SETTINGS.kubernetes.namespace
+CLUSTERS_NAMESPACE = SETTINGS.kubernetes.clusters_namespace
 API = names.api_name(RELEASE)
 CONTROLLER = names.controller_name(RELEASE)
+TRAEFIK = names.proxy_name(RELEASE)
 SECONDS_TO_FAIL = 60
 OPTIONS = {"pixi_project": notebooks.PIXI_PROJECT, "pixi_env": "default", "conda_env": "", "worker_cores": 1.0}
 OPTIONS |= {"worker_memory": 1.0, "env": {}}
@@ -48,7 +50,7 @@ def create(part: str, item: Mapping[str, Any], *, dry_run: bool = True) -> str:
     """Create an object with the rights of a part of the gateway, or of the administrator for an empty name."""
     account = (f"--as=system:serviceaccount:{NAMESPACE}:{part}",) if part else ()
     mode = ("--dry-run=server",) if dry_run else ()
-    command = ("--namespace", NAMESPACE, "create", "--validate=false", "--filename=-", *account, *mode)
+    command = ("--namespace", CLUSTERS_NAMESPACE, "create", "--validate=false", "--filename=-", *account, *mode)
     return cluster.kubectl(*command, standard_input=json.dumps(item))
 
 
@@ -70,11 +72,11 @@ def name(backend: Backend) -> Iterator[str]:
     """Return the name of a DaskCluster that is deleted after the test."""
     name = uuid.uuid4().hex
     yield name
-    kubectl("delete", DASK_CLUSTERS, name, "--ignore-not-found")
+    kubectl_clusters("delete", DASK_CLUSTERS, name, "--ignore-not-found")
 
 
 def status_of(name: str) -> Mapping[str, Any]:
-    found = json.loads(kubectl("get", DASK_CLUSTERS, name, "--output", "json"))
+    found = json.loads(kubectl_clusters("get", DASK_CLUSTERS, name, "--output", "json"))
     status: Mapping[str, Any] = found.get("status", {})
     return status
 
@@ -103,7 +105,7 @@ def test_nothing_runs_for_a_forged_cluster(backend: Backend, name: str, spec: di
     create(API, dask_cluster(name, **spec), dry_run=False)
     until("the cluster has failed", lambda: status_of(name).get("phase") == "Failed", seconds=SECONDS_TO_FAIL)
     assert reason in status_of(name)["reason"]
-    assert kubectl("get", "pods", "--selector", of_cluster(name), "--output", "name") == ""
+    assert kubectl_clusters("get", "pods", "--selector", of_cluster(name), "--output", "name") == ""
 
 
 @on_kubernetes
@@ -128,8 +130,9 @@ def test_a_clusters_user_is_fixed(backend: Backend, name: str) -> None:
     create(API, dask_cluster(name), dry_run=False)
     account = f"--as=system:serviceaccount:{NAMESPACE}:{API}"
     for change in ({"username": "alice"}, {"account": {"uid": 30001, "gid": 30000}}, {"options": None}):
+        patch = json.dumps({"spec": change})
         with pytest.raises(process.CommandError, match="is fixed at the creation"):
-            kubectl("patch", DASK_CLUSTERS, name, "--type=merge", "--patch", json.dumps({"spec": change}), account)
+            kubectl_clusters("patch", DASK_CLUSTERS, name, "--type=merge", "--patch", patch, account)
 
 
 # The controller in foreign hands.
@@ -155,7 +158,7 @@ def worker(site: Site, controller: FacilityKubeController) -> Object:
     environment = Environment("pixi_project", notebooks.PIXI_PROJECT, "default")
     request = ClusterRequest("alice", "purdue", account, environment, {}, 1.0, GIB)
     config = KubeClusterConfig(**cluster_config(site, request)).to_dict()
-    made: Object = controller.make_pod(NAMESPACE, uuid.uuid4().hex, FrozenAttrDict(config), is_worker=True)
+    made: Object = controller.make_pod(CLUSTERS_NAMESPACE, uuid.uuid4().hex, FrozenAttrDict(config), is_worker=True)
     return made
 
 
@@ -243,6 +246,42 @@ def test_no_secret_gets_the_token_of_a_part(backend: Backend, controller: Facili
 @on_kubernetes
 @pytest.mark.parametrize("part", [API, CONTROLLER])
 def test_no_part_lists_secrets(backend: Backend, part: str) -> None:
+    assert not may(part, "list", "secrets", CLUSTERS_NAMESPACE)
+
+
+# Any part in foreign hands: the namespace of the gateway's own objects has the token of JupyterHub, and its pods.
+
+
+@on_kubernetes
+@pytest.mark.parametrize("part", [API, CONTROLLER, TRAEFIK])
+@pytest.mark.parametrize("resource", ["secrets", "configmaps", "pods"])
+def test_no_part_reads_or_makes_what_is_beside_it(backend: Backend, part: str, resource: str) -> None:
+    assert [verb for verb in ("get", "list", "watch", "create") if may(part, verb, resource, NAMESPACE)] == []
+    # The same question has another answer where the part has a right.
+    assert may(part, "list", "daskclusters.gateway.dask.org" if part != TRAEFIK else "secrets", CLUSTERS_NAMESPACE)
+
+
+@on_kubernetes
+def test_the_hubs_token_is_not_where_traefik_and_clusters_are(backend: Backend) -> None:
+    token = f"secret/hub-token-{RELEASE}"
+    assert token in kubectl("get", "secrets", "--output", "name").split()
+    assert token not in kubectl_clusters("get", "secrets", "--output", "name").split()
+
+
+@on_kubernetes
+def test_the_stack_bounds_the_namespace_of_clusters_alone(backend: Backend) -> None:
+    bounds = ("get", "resourcequotas,limitranges", "--output", "name")
+    assert kubectl(*bounds) == ""
+    assert set(kubectl_clusters(*bounds).split()) == {f"resourcequota/{RELEASE}", f"limitrange/{RELEASE}"}
+
+
+def may(part: str, verb: str, resource: str, namespace: str) -> bool:
+    """Return whether a part of the gateway may do something in a namespace."""
     account = f"--as=system:serviceaccount:{NAMESPACE}:{part}"
-    with pytest.raises(process.CommandError, match="forbidden"):
-        kubectl("get", "secrets", account)
+    try:
+        answer = cluster.kubectl("--namespace", namespace, "auth", "can-i", verb, resource, account).strip()
+    except process.CommandError as error:
+        # kubectl exits with 1 for the answer "no" and for a failed call.
+        answer = error.output.strip()
+    assert answer in {"yes", "no"}, answer
+    return answer == "yes"

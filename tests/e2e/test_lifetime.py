@@ -26,6 +26,7 @@ from tests.e2e.machines import (
     SETTINGS,
     await_rollout,
     kubectl,
+    kubectl_clusters,
     object_name,
     restart_deployments,
 )
@@ -113,7 +114,7 @@ def _deploy(kind: Backend, text: str) -> None:
 def recorded_reasons(kind: Backend, name: str) -> str:
     """Return what Kubernetes or the gateway's journal records about the end of a cluster."""
     if kind is Backend.KUBERNETES:
-        record = json.loads(kubectl("get", DASK_CLUSTERS, object_name(name), "--output", "json"))
+        record = json.loads(kubectl_clusters("get", DASK_CLUSTERS, object_name(name), "--output", "json"))
         return f"{record['status']['phase']}: {record['status']['reason']}"
     lines = docker.execute(
         submission.CONTAINER, ["journalctl", "--no-pager", "--unit", "dask-gateway", "--since", "-10min"]

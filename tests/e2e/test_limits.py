@@ -14,7 +14,7 @@ from testbed.waiting import until
 from tests.e2e import faults, notebooks
 from tests.e2e.administration import Administrator, KubernetesAdministrator, SlurmAdministrator
 from tests.e2e.back_ends import on_kubernetes, on_slurm
-from tests.e2e.machines import SETTINGS, SLURMCTLD, kubectl, of_cluster
+from tests.e2e.machines import SETTINGS, SLURMCTLD, kubectl_clusters, of_cluster
 from tests.e2e.notebooks import CellError, Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
@@ -35,7 +35,8 @@ def bob(backend: Backend, no_leftovers: None) -> Iterator[Notebook]:
 
 def workers(name: str) -> int:
     """Return how many pods of workers a cluster has."""
-    listed = kubectl("get", "pods", "--selector", of_cluster(name, names.WORKER_COMPONENT), "--output", "name")
+    selected = ("--selector", of_cluster(name, names.WORKER_COMPONENT))
+    listed = kubectl_clusters("get", "pods", *selected, "--output", "name")
     return len(listed.split())
 
 

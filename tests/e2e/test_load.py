@@ -26,7 +26,7 @@ from tests.e2e.administration import Administrator
 from tests.e2e.back_ends import on_kubernetes
 from tests.e2e.fetching import fetch_in_pod
 from tests.e2e.load import GONE_SECONDS, late_wakeups
-from tests.e2e.machines import RELEASE, SETTINGS, kubectl, object_name, of_cluster
+from tests.e2e.machines import RELEASE, SETTINGS, kubectl_clusters, object_name, of_cluster
 from tests.e2e.notebooks import Notebook
 
 pytestmark = [
@@ -36,7 +36,7 @@ pytestmark = [
     on_kubernetes,
 ]
 
-NAMESPACE = SETTINGS.kubernetes.namespace
+NAMESPACE = SETTINGS.kubernetes.clusters_namespace
 TOTAL = Resources.of_total(SETTINGS.kubernetes.user_total, SETTINGS.kubernetes.maximum_workers.per_user)
 SCHEDULER = Resources.of(SETTINGS.kubernetes.scheduler.cores, round(SETTINGS.kubernetes.scheduler.memory_gib * GIB))
 CORES, MEMORY_GIB = 0.95, 1.9
@@ -146,7 +146,7 @@ def held(name: str) -> Resources:
 
 def pods_of(selector: str) -> list[str]:
     """Return all pods of a selector, also those that are being deleted."""
-    return kubectl("get", "pods", "--selector", selector, "--output", "name").split()
+    return kubectl_clusters("get", "pods", "--selector", selector, "--output", "name").split()
 
 
 def test_many_users_create_clusters_at_once(no_leftovers: None, administrator: Administrator) -> None:
@@ -167,7 +167,7 @@ def test_many_users_create_clusters_at_once(no_leftovers: None, administrator: A
 
 def clusters() -> dict[str, Mapping[str, Any]]:
     """Return ``NAMESPACE.NAME`` -> DaskCluster, for all clusters that Kubernetes knows."""
-    listed = json.loads(kubectl("get", ended_clusters.KIND, "--output", "json"))["items"]
+    listed = json.loads(kubectl_clusters("get", ended_clusters.KIND, "--output", "json"))["items"]
     return {f"{item['metadata']['namespace']}.{item['metadata']['name']}": item for item in listed}
 
 

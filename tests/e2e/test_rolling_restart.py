@@ -22,6 +22,7 @@ from tests.e2e.machines import (
     SETTINGS,
     await_rollout,
     kubectl,
+    kubectl_clusters,
     object_name,
     of_cluster,
     restart_deployments,
@@ -62,7 +63,8 @@ def workers_of(name: str) -> int:
 
 def workers_made_for(name: str) -> int:
     """Return how many workers a cluster ever had: the scheduler of Kubernetes records an event for each pod."""
-    events = json.loads(kubectl("get", "events", "--field-selector", "involvedObject.kind=Pod", "--output", "json"))
+    of_pods = ("--field-selector", "involvedObject.kind=Pod")
+    events = json.loads(kubectl_clusters("get", "events", *of_pods, "--output", "json"))
     found = {event["involvedObject"]["name"] for event in events["items"]}
     return len({pod for pod in found if pod.startswith(f"dask-worker-{object_name(name)}")})
 

@@ -16,13 +16,13 @@ KINDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
 
 @pytest.mark.finding("R6")
-def test_each_policy_denies_in_the_gateways_namespace(manifests, any_site):
+def test_each_policy_denies_in_the_clusters_namespace(manifests, any_site):
     declared, bindings = (manifests.of_kind(kind) for kind in KINDS)
     assert len(declared) == len(policies(any_site))
     for name, policy in declared.items():
         assert policy["spec"]["failurePolicy"] == "Fail"
         selector = policy["spec"]["matchConstraints"]["namespaceSelector"]["matchLabels"]
-        assert selector == {"kubernetes.io/metadata.name": any_site.kubernetes.namespace}
+        assert selector == {"kubernetes.io/metadata.name": any_site.kubernetes.clusters_namespace}
         assert bindings[name]["spec"] == {"policyName": name, "validationActions": ["Deny"]}
     assert bindings.keys() == declared.keys()
 

@@ -24,15 +24,24 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def namespace():
-    """Create a namespace that enforces Pod Security. The gateway's own namespace has objects that are in use."""
+    """Create two namespaces that enforce Pod Security, and return the name of the first.
+
+    The gateway's own namespaces have objects that are in use.
+    """
     name = f"dry-run-{secrets.token_hex(4)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    both = [name, clusters_of(name)]
     apply(
-        [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}],
+        [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": each, "labels": labels}} for each in both],
         dry_run=False,
     )
     yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    cluster.kubectl("delete", "namespace", *both, "--wait=false")
+
+
+def clusters_of(namespace):
+    """Return the name of the namespace of clusters that goes with a gateway's own."""
+    return f"{namespace}-clusters"
 
 
 def apply(objects, *, dry_run=True):
@@ -51,8 +60,9 @@ def apply(objects, *, dry_run=True):
 
 
 def moved(site, namespace):
-    """Return the site with another namespace."""
-    return site.model_copy(update={"kubernetes": site.kubernetes.model_copy(update={"namespace": namespace})})
+    """Return the site with other namespaces."""
+    places = {"namespace": namespace, "clusters_namespace": clusters_of(namespace)}
+    return site.model_copy(update={"kubernetes": site.kubernetes.model_copy(update=places)})
 
 
 def pod(name, namespace, spec):
@@ -108,7 +118,7 @@ def test_the_policy_of_a_cluster_is_valid(testbed_site, namespace):
     metadata = {"name": "c1", "uid": "5d1b5a4e-0000-0000-0000-000000000000"}
     dask_cluster = {"apiVersion": "gateway.dask.org/v1alpha1", "kind": "DaskCluster", "metadata": metadata}
     policy = network_policy(dask_cluster, labels)
-    policy["metadata"]["namespace"] = namespace
+    policy["metadata"]["namespace"] = site.kubernetes.clusters_namespace
     apply([policy])
 
 
@@ -124,10 +134,10 @@ def user_pod(site, user_class, *, is_worker):
     )
     controller = FacilityKubeController(config=controller_config(site))
     config = FrozenAttrDict(KubeClusterConfig(**cluster_config(site, request)).to_dict())
-    made = controller.make_pod(site.kubernetes.namespace, "c1", config, is_worker=is_worker)
+    made = controller.make_pod(site.kubernetes.clusters_namespace, "c1", config, is_worker=is_worker)
     # The ServiceAccount exists only in the gateway's own namespace.
     del made["spec"]["serviceAccountName"]
-    made["metadata"]["namespace"] = site.kubernetes.namespace
+    made["metadata"]["namespace"] = site.kubernetes.clusters_namespace
     made["metadata"]["name"] = made["metadata"].pop("generateName", "dask-scheduler-c1").rstrip("-")
     return made
 
@@ -146,7 +156,15 @@ def test_no_part_may_look_into_other_namespaces(testbed_site, part, resource):
 
 @pytest.mark.parametrize("verb", ["get", "create"])
 def test_the_api_may_read_and_make_clusters_secrets(testbed_site, verb):
-    assert may(testbed_site, "api", verb, "secrets", namespace=testbed_site.kubernetes.namespace)
+    assert may(testbed_site, "api", verb, "secrets", namespace=testbed_site.kubernetes.clusters_namespace)
+
+
+@pytest.mark.finding("R6")
+@pytest.mark.parametrize("part", ["api", "controller", "traefik"])
+@pytest.mark.parametrize("verb", ["get", "list", "create"])
+@pytest.mark.parametrize("resource", ["secrets", "pods"])
+def test_no_part_may_look_at_secrets_and_pods_beside_its_own(testbed_site, part, verb, resource):
+    assert not may(testbed_site, part, verb, resource, namespace=testbed_site.kubernetes.namespace)
 
 
 def may(site, part, verb, resource, *, namespace):

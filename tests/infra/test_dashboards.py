@@ -15,7 +15,7 @@ def specs(manifests):
 def test_traefik_asks_the_api_server_and_believes_no_header_of_a_client(specs, any_site):
     gateway = any_site.kubernetes
     login = specs[names.dashboard_login_middleware_name(gateway.release)]["forwardAuth"]
-    service = f"{names.api_name(gateway.release)}.{gateway.namespace}"
+    service = names.api_name(gateway.release)
     assert login["address"] == f"http://{service}:{gateway.proxied_api_port}/dashboards/authorize"
     assert login["trustForwardHeader"] is False
     assert "authResponseHeaders" not in login

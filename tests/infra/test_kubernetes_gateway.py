@@ -56,7 +56,7 @@ class TestRestarts:
 class TestRights:
     @pytest.mark.weakness(15)
     def test_of_the_api(self, testbed):
-        assert rules(testbed, "api-dask-gateway-k8s") == {
+        assert rules(testbed, "api-dask-gateway-k8s-clusters") == {
             *(("", "secrets", verb) for verb in ("get", "create")),
             *(
                 ("gateway.dask.org", "daskclusters", verb)
@@ -66,15 +66,26 @@ class TestRights:
 
     @pytest.mark.weakness(15)
     def test_of_the_controller_on_secrets(self, testbed):
-        found = {verb for _, resource, verb in rules(testbed, "controller-dask-gateway-k8s") if resource == "secrets"}
+        found = {
+            verb
+            for _, resource, verb in rules(testbed, "controller-dask-gateway-k8s-clusters")
+            if resource == "secrets"
+        }
         assert found == {"create", "delete"}
 
     @pytest.mark.parametrize("resource", ["networkpolicies", "endpointslices"])
     def test_of_the_controller_on_what_it_only_makes_and_deletes(self, testbed, resource):
-        found = {verb for _, kind, verb in rules(testbed, "controller-dask-gateway-k8s") if kind == resource}
+        found = {verb for _, kind, verb in rules(testbed, "controller-dask-gateway-k8s-clusters") if kind == resource}
         assert found == {"create", "delete"}
 
-    def test_of_the_controller_on_leases_are_for_its_own_alone(self, testbed):
-        name = "controller-dask-gateway-k8s"
-        (rule,) = [rule for rule in testbed.get("Role", name)["rules"] if "leases" in rule["resources"]]
-        assert (rule["resourceNames"], set(rule["verbs"])) == ([name], {"get", "patch"})
+    @pytest.mark.finding("R6")
+    def test_in_the_gateways_own_namespace_are_for_two_objects_of_the_controller(self, testbed, testbed_site):
+        namespace, name = testbed_site.kubernetes.namespace, "controller-dask-gateway-k8s"
+        own = {
+            role: made for role, made in testbed.of_kind("Role").items() if made["metadata"]["namespace"] == namespace
+        }
+        assert own.keys() == {name}
+        assert [(rule["resources"], rule["resourceNames"], rule["verbs"]) for rule in own[name]["rules"]] == [
+            (["leases"], [name], ["get", "patch"]),
+            (["deployments"], ["api-dask-gateway-k8s"], ["get"]),
+        ]

@@ -1,22 +1,45 @@
-"""The namespace, its quota and its default limits."""
+"""The namespace of users' clusters, its quota and its default limits; the gateway's own namespace is another's."""
 
 import pytest
 
 POLICIES = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 CLUSTER_SCOPED = {"Namespace", "CustomResourceDefinition", "PersistentVolume", *POLICIES}
+OF_CLUSTERS = {
+    "LimitRange",
+    "ResourceQuota",
+    "PersistentVolumeClaim",
+    "IngressRoute",
+    "Middleware",
+    ("ServiceAccount", "clusters-dask-gateway-k8s"),
+    *(
+        (kind, f"{part}-dask-gateway-k8s-clusters")
+        for kind in ("Role", "RoleBinding")
+        for part in ("api", "controller", "traefik")
+    ),
+    *(("NetworkPolicy", f"dask-gateway-k8s-{name}") for name in ("dask-scheduler", "dask-worker", "clusters-closed")),
+}
+"""Kinds, and single objects, that are in the namespace of users' clusters."""
 
 
 @pytest.mark.weakness(15)
 def test_enforces_restricted_pods(manifests, any_site):
-    labels = manifests.get("Namespace", any_site.kubernetes.namespace)["metadata"]["labels"]
+    (name,) = manifests.of_kind("Namespace")
+    assert name == any_site.kubernetes.clusters_namespace, "the gateway's own namespace belongs to others, too"
+    labels = manifests.get("Namespace", name)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_everything_else_is_in_it(manifests, any_site):
+def test_clusters_objects_are_in_it_and_the_gateways_own_are_not(manifests, any_site):
+    gateway = any_site.kubernetes
     for manifest in manifests:
-        namespace = manifest["metadata"].get("namespace")
-        expected = None if manifest["kind"] in CLUSTER_SCOPED else any_site.kubernetes.namespace
-        assert namespace == expected, f"{manifest['kind']} {manifest['metadata']['name']}"
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        if kind in CLUSTER_SCOPED:
+            expected = None
+        elif OF_CLUSTERS & {kind, (kind, metadata["name"])}:
+            expected = gateway.clusters_namespace
+        else:
+            expected = gateway.namespace
+        assert metadata.get("namespace") == expected, f"{kind} {metadata['name']}"
 
 
 def test_quota_is_the_sites(testbed):

@@ -21,15 +21,37 @@ def ports(rule):
 
 
 def is_of_the_gateway(rule):
-    """Return whether all destinations of an egress rule are pods of the gateway's own namespace."""
-    return all(peer.keys() == {"podSelector"} for peer in rule["to"])
+    """Return whether all destinations of an egress rule are pods of the gateway or of users' clusters."""
+    labels = [peer.get("podSelector", {}).get("matchLabels", {}) for peer in rule["to"]]
+    return all("app.kubernetes.io/instance" in found for found in labels)
+
+
+@pytest.mark.finding("R9")
+def test_peers_are_in_the_namespace_of_their_pods(manifests, any_site):
+    gateway = any_site.kubernetes
+    places = {
+        **dict.fromkeys(("api", "controller", "traefik"), gateway.namespace),
+        **dict.fromkeys(("dask-scheduler", "dask-worker"), gateway.clusters_namespace),
+    }
+    for name, policy in manifests.of_kind("NetworkPolicy").items():
+        selected = policy["spec"]["podSelector"]["matchLabels"].get("app.kubernetes.io/component")
+        if selected is not None:
+            assert policy["metadata"]["namespace"] == places[selected], name
+        rules = [*policy["spec"]["ingress"], *policy["spec"]["egress"]]
+        for peer in (peer for rule in rules for peer in (*rule.get("from", ()), *rule.get("to", ()))):
+            component = peer.get("podSelector", {}).get("matchLabels", {}).get("app.kubernetes.io/component")
+            if component in places:
+                assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": places[component]}, (
+                    name
+                )
 
 
 @pytest.mark.weakness(15)
 def test_everything_of_the_gateway_is_closed_and_nothing_else(manifests, any_site):
-    closed = policies(manifests, any_site)["closed"]
-    assert (closed["ingress"], closed["egress"]) == ([], [])
-    assert closed["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == any_site.kubernetes.release
+    for name in ("closed", "clusters-closed"):
+        closed = policies(manifests, any_site)[name]
+        assert (closed["ingress"], closed["egress"]) == ([], [])
+        assert closed["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == any_site.kubernetes.release
 
 
 @pytest.mark.weakness(15)
@@ -41,6 +63,7 @@ def test_each_component_has_its_flows(manifests, any_site):
     }
     assert ingress == {
         "closed": [],
+        "clusters-closed": [],
         "api": [(("traefik",), (8001,)), (("dask-scheduler",), (8000,))],
         "controller": [],
         "traefik": [((), (8000, 8786))],
@@ -53,6 +76,7 @@ def test_each_component_has_its_flows(manifests, any_site):
     }
     assert egress == {
         "closed": [],
+        "clusters-closed": [],
         "api": [(("dask-scheduler",), (8788,))],
         "controller": [],
         "traefik": [(("api",), (8001,)), (("dask-scheduler",), (8786, 8787))],
@@ -124,6 +148,7 @@ def test_only_the_gateways_own_pods_reach_hub_directory_and_kubernetes(testbed, 
     }
     assert reached == {
         "closed": [],
+        "clusters-closed": [],
         "api": ["Kubernetes' API server", "hub", "directory"],
         "controller": ["Kubernetes' API server", "hub", "directory"],
         "traefik": ["Kubernetes' API server"],

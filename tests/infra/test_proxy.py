@@ -6,6 +6,7 @@ from ipaddress import ip_network
 import pytest
 import yaml
 
+from gateway.kubernetes import names
 from tests.infra.queries import pods, rules
 from tests.infra.recorder import render
 from tests.infra.samples import settings_of
@@ -27,27 +28,63 @@ def test_connections_to_schedulers_outlive_it(manifests, any_site):
 
 
 @pytest.mark.weakness(15)
-def test_looks_at_nothing_outside_of_the_namespace(manifests, any_site):
+@pytest.mark.finding("R6")
+def test_looks_at_nothing_outside_of_the_clusters_namespace(manifests, any_site):
     (container,) = pods(manifests)["traefik-dask-gateway-k8s"]["containers"]
-    assert f"--providers.kubernetescrd.namespaces={any_site.kubernetes.namespace}" in container["args"]
+    assert f"--providers.kubernetescrd.namespaces={any_site.kubernetes.clusters_namespace}" in container["args"]
     assert "--providers.kubernetescrd.disableclusterscoperesources=true" in container["args"]
 
 
 def test_sees_our_own_routes(manifests, any_site):
     ours = [*manifests.of_kind("IngressRoute").values(), *manifests.of_kind("Middleware").values()]
-    assert len(ours) == 6
+    assert len(ours) == 4
     for manifest in ours:
         assert manifest["metadata"]["labels"]["gateway.dask.org/instance"] == any_site.kubernetes.release
+
+
+def read_by_traefik(manifests, path):
+    """Return the content of a file in Traefik's container, as the stack makes it."""
+    directory, _, file = path.rpartition("/")
+    pod = pods(manifests)["traefik-dask-gateway-k8s"]
+    (mounted,) = [mount["name"] for mount in pod["containers"][0]["volumeMounts"] if mount["mountPath"] == directory]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == mounted]
+    if "secret" in volume:
+        return b64decode(manifests.get("Secret", volume["secret"]["secretName"])["data"][file])
+    return manifests.get("ConfigMap", volume["configMap"]["name"])["data"][file]
+
+
+def configuration(manifests):
+    """Return the configuration that Traefik reads from a file."""
+    (container,) = pods(manifests)["traefik-dask-gateway-k8s"]["containers"]
+    (file,) = [text.partition("=")[2] for text in container["args"] if text.startswith("--providers.file.filename")]
+    return yaml.safe_load(read_by_traefik(manifests, file))
 
 
 @pytest.mark.finding("R4g")
 def test_the_api_is_behind_the_rate_limit_at_its_port_for_proxies(manifests, any_site):
     gateway = any_site.kubernetes
-    (route,) = manifests.get("IngressRoute", f"api-{gateway.release}")["spec"]["routes"]
-    assert [service["port"] for service in route["services"]] == [gateway.proxied_api_port]
-    (middleware,) = route["middlewares"]
-    limit = manifests.get("Middleware", middleware["name"])["spec"]["rateLimit"]
+    http = configuration(manifests)["http"]
+    (router,) = http["routers"].values()
+    assert (router["rule"], router["entryPoints"]) == ("PathPrefix(`/`)", ["web"])
+    (server,) = http["services"][router["service"]]["loadBalancer"]["servers"]
+    service = manifests.get("Service", names.api_name(gateway.release))
+    assert service["metadata"]["namespace"] == gateway.namespace
+    assert server["url"] == f"http://{service['metadata']['name']}:{gateway.proxied_api_port}"
+    (middleware,) = router["middlewares"]
+    limit = http["middlewares"][middleware]["rateLimit"]
     assert limit == {"average": gateway.rate_limit.requests_per_second, "burst": gateway.rate_limit.burst}
+
+
+def test_a_changed_rate_limit_restarts_traefik_which_reads_it_once(testbed_site, testbed):
+    limit = testbed_site.kubernetes.rate_limit.model_copy(update={"burst": 7})
+    kubernetes = testbed_site.kubernetes.model_copy(update={"rate_limit": limit})
+    after = render(settings_of(testbed_site.model_copy(update={"kubernetes": kubernetes})))
+    assert configuration(after) != configuration(testbed)
+    templates = [
+        stack.get("Deployment", "traefik-dask-gateway-k8s")["spec"]["template"]["metadata"]["annotations"]
+        for stack in (testbed, after)
+    ]
+    assert templates[0] != templates[1]
 
 
 def test_traefik_believes_the_proxies_that_the_site_trusts(testbed_site):
@@ -56,22 +93,14 @@ def test_traefik_believes_the_proxies_that_the_site_trusts(testbed_site):
     stack = render(settings)
     (container,) = pods(stack)["traefik-dask-gateway-k8s"]["containers"]
     assert "--entrypoints.web.forwardedheaders.trustedips=10.1.0.0/16" in container["args"]
-    limit = stack.get("Middleware", "rate-limit-dask-gateway-k8s")["spec"]["rateLimit"]
+    limit = configuration(stack)["http"]["middlewares"]["rate-limit"]["rateLimit"]
     assert limit["sourceCriterion"] == {"ipStrategy": {"depth": 1}}
 
 
-def test_traefik_makes_no_certificate_itself(manifests, any_site):
-    release = any_site.kubernetes.release
-    content = manifests.get("Secret", f"certificate-traefik-{release}")["data"]
-    (container,) = pods(manifests)[f"traefik-{release}"]["containers"]
-    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "certificate"]
-    (file,) = [text.partition("=")[2] for text in container["args"] if text.startswith("--providers.file.filename")]
-    directory, _, name = file.rpartition("/")
-    assert directory == mount["mountPath"]
-    stores = yaml.safe_load(b64decode(content[name]))["tls"]["stores"]
-    files = [path.rpartition("/") for path in stores["default"]["defaultCertificate"].values()]
-    assert [(place, b64decode(content[name])[:11]) for place, _, name in files] == [(directory, b"-----BEGIN ")] * 2
+def test_traefik_makes_no_certificate_itself(manifests):
+    files = configuration(manifests)["tls"]["stores"]["default"]["defaultCertificate"].values()
+    assert [read_by_traefik(manifests, path)[:11] for path in files] == [b"-----BEGIN "] * 2
 
 
 def test_rights_of_traefik_are_reading_only(testbed):
-    assert {verb for _, _, verb in rules(testbed, "traefik-dask-gateway-k8s")} == {"list", "watch"}
+    assert {verb for _, _, verb in rules(testbed, "traefik-dask-gateway-k8s-clusters")} == {"list", "watch"}

@@ -17,7 +17,7 @@ def test_claims_are_bound_to_their_volumes_and_back(testbed):
 
 def test_each_kind_of_source(geddes):
     volumes = geddes.of_kind("PersistentVolume")
-    depot, eos = volumes["cms-dask-gateway-k8s-depot"]["spec"], volumes["cms-dask-gateway-k8s-eos"]["spec"]
+    depot, eos = volumes["cms-dask-dask-gateway-k8s-depot"]["spec"], volumes["cms-dask-dask-gateway-k8s-eos"]["spec"]
     assert depot["nfs"] == {"server": "datadepot.rcac.purdue.edu", "path": "/depot/cms", "readOnly": False}
     assert eos["hostPath"] == {"path": "/eos/purdue", "type": "Directory"}
     claims = geddes.of_kind("PersistentVolumeClaim")

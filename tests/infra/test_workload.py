@@ -70,8 +70,15 @@ class TestRights:
 
     def test_each_part_has_its_own_account(self, manifests, any_site):
         expected = {f"{part}-{any_site.kubernetes.release}" for part in WORKLOADS}
-        for kind in ("Role", "RoleBinding", "Deployment"):
-            assert set(manifests.of_kind(kind)) == expected
+        assert set(manifests.of_kind("Deployment")) == expected
+        for binding in manifests.of_kind("RoleBinding").values():
+            (subject,) = binding["subjects"]
+            assert subject["namespace"] == any_site.kubernetes.namespace
+            assert binding["metadata"]["name"].removesuffix("-clusters") == subject["name"]
+            assert (
+                manifests.get("Role", binding["roleRef"]["name"])["metadata"]["namespace"]
+                == (binding["metadata"]["namespace"])
+            )
         users = f"clusters-{any_site.kubernetes.release}"
         assert set(manifests.of_kind("ServiceAccount")) == {*expected, users}
         assert manifests.get("ServiceAccount", users)["automountServiceAccountToken"] is False

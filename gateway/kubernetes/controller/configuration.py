@@ -18,6 +18,6 @@ def controller_config(site: Site) -> Config:
     config.KubeController.proxy_web_entrypoint = names.WEB_ENTRYPOINT
     config.KubeController.proxy_tcp_entrypoint = names.SCHEDULER_ENTRYPOINT
     config.KubeController.proxy_web_middlewares = [
-        {"name": name, "namespace": gateway.namespace} for name in names.dashboard_middlewares(gateway.release)
+        {"name": name, "namespace": gateway.clusters_namespace} for name in names.dashboard_middlewares(gateway.release)
     ]
     return config

@@ -99,6 +99,7 @@ class FacilityKubeController(ManifestController):
         self.rate_limiter = RateLimiter(rate=self.k8s_api_rate_limit, burst=self.k8s_api_rate_limit_burst)
         self.api_client = await connection.open_client()
         self.core_client = self._limited(client.CoreV1Api)
+        self.apps_client = self._limited(client.AppsV1Api)
         self.custom_client = self._limited(client.CustomObjectsApi)
         self.discovery_client = self._limited(client.DiscoveryV1Api)
         self.networking_client = self._limited(client.NetworkingV1Api)
@@ -106,7 +107,7 @@ class FacilityKubeController(ManifestController):
         coordination = client.CoordinationV1Api(api_client=self.api_client)
         name = names.controller_name(self.gateway.release)
         # A pod's host name is its own, and a restarted container has it again.
-        self.lease = Lease(coordination, name, self.namespace, socket.gethostname(), self.log)
+        self.lease = Lease(coordination, name, self.gateway.namespace, socket.gethostname(), self.log)
 
     def _limited(self, api: Any) -> RateLimitedClient:
         return StrictClient(api(api_client=self.api_client), self.rate_limiter)
@@ -135,6 +136,7 @@ class FacilityKubeController(ManifestController):
         self.deadlines = Deadlines(
             self.gateway,
             self.core_client,
+            self.apps_client,
             serialized=self.api_client.sanitize_for_serialization,
             scheduler_of=self.schedulers.pod_of,
             requeue_after=self.queue.put_after,

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.kubernetes import dask_clusters, names
 from gateway.kubernetes.controller import reasons
-from gateway.kubernetes.controller.lifecycle import Elapsed, ready_seconds
+from gateway.kubernetes.controller.lifecycle import Elapsed, available_seconds
 from gateway.service.termination import EndCause, Termination
 from gateway.site import KubernetesGateway
 
@@ -30,6 +30,7 @@ class Deadlines:
         self,
         gateway: KubernetesGateway,
         core_client: Any,
+        apps_client: Any,
         *,
         serialized: Callable[[Any], Any],
         scheduler_of: Callable[[Mapping[str, Any]], Pod | None],
@@ -42,7 +43,8 @@ class Deadlines:
         ``working_seconds`` tells for how long this controller has held the lease: before that, Kubernetes' API server
         may have been away too.
         """
-        self._gateway, self._core_client, self._serialized = gateway, core_client, serialized
+        self._gateway, self._core_client, self._apps_client = gateway, core_client, apps_client
+        self._serialized = serialized
         self._scheduler_of, self._requeue_after = scheduler_of, requeue_after
         self._working_seconds, self._now = working_seconds, now
 
@@ -66,17 +68,20 @@ class Deadlines:
 
     async def _reporting_seconds(self) -> float:
         """Return for how long schedulers have certainly been able to report clients; 0 or less if they are not."""
-        selector = names.selector(names.component_labels(self._gateway.release, names.API_COMPONENT))
-        found = await self._core_client.list_namespaced_pod(self._gateway.namespace, label_selector=selector)
-        now = self._now()
-        return min(self._working_seconds(), max((ready_seconds(pod, now) for pod in found.items), default=0))
+        # By name, because a right to list pods would show the tokens in the pods of JupyterHub.
+        found = await self._apps_client.read_namespaced_deployment(
+            names.api_name(self._gateway.release), self._gateway.namespace
+        )
+        return min(self._working_seconds(), available_seconds(found, self._now()))
 
     async def _start_timeout(self, cluster: Mapping[str, Any]) -> Termination:
         scheduler = self._scheduler_of(cluster)
         events: list[dict[str, Any]] = []
         if scheduler is not None:
             selector = f"involvedObject.uid={scheduler['metadata']['uid']}"
-            found = await self._core_client.list_namespaced_event(self._gateway.namespace, field_selector=selector)
+            found = await self._core_client.list_namespaced_event(
+                self._gateway.clusters_namespace, field_selector=selector
+            )
             events = self._serialized(found)["items"]
             events.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
         return reasons.of_delay(scheduler, events, self._gateway.timeouts.start_seconds)

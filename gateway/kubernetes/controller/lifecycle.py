@@ -46,10 +46,12 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
     return conditions.get("Ready") == "True"
 
 
-def ready_seconds(pod: client.V1Pod, now: datetime) -> float:
-    """Return for how long a pod has been ready without interruption; 0 if it is not ready."""
-    for condition in pod.status.conditions or ():
-        if (condition.type, condition.status) == ("Ready", "True"):
+def available_seconds(deployment: client.V1Deployment, now: datetime) -> float:
+    """Return for how long a Deployment has had all its replicas without interruption; 0 while it lacks one."""
+    # Kubernetes calls a Deployment without replicas available, too.
+    conditions = deployment.status.conditions if deployment.status.available_replicas else None
+    for condition in conditions or ():
+        if (condition.type, condition.status) == ("Available", "True"):
             return float((now - condition.last_transition_time).total_seconds())
     return 0
 

@@ -12,7 +12,7 @@ def pod_of(site, request, *, is_worker):
     """Return a pod of a request's cluster."""
     controller = FacilityKubeController(config=controller_config(site))
     config = KubeClusterConfig(**cluster_config(site, request)).to_dict()
-    return controller.make_pod(site.kubernetes.namespace, "c1", FrozenAttrDict(config), is_worker=is_worker)
+    return controller.make_pod(site.kubernetes.clusters_namespace, "c1", FrozenAttrDict(config), is_worker=is_worker)
 
 
 def container_of(site, request, *, is_worker):

@@ -26,7 +26,7 @@ FORGED_CONFIG = {
 
 
 def cluster_of(spec, name="c1"):
-    return {"metadata": {"name": name, "namespace": "cms"}, "spec": spec}
+    return {"metadata": {"name": name, "namespace": "cms-dask"}, "spec": spec}
 
 
 def test_a_request_survives_the_way_through_the_object(testbed_site):

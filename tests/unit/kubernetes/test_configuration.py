@@ -15,7 +15,7 @@ from gateway.kubernetes.controller.controller import FacilityKubeController
 def test_both_processes_watch_the_same_namespace_and_instance(testbed_site):
     backend = FacilityKubeBackend(config=api_config(testbed_site))
     controller = FacilityKubeController(config=controller_config(testbed_site))
-    assert backend.namespace == controller.namespace == "cms"
+    assert backend.namespace == controller.namespace == "cms-dask"
     assert backend.gateway_instance == controller.gateway_instance == "dask-gateway-k8s"
     assert backend.api_url == controller.api_url == "http://api-dask-gateway-k8s.cms:8000/api"
 
@@ -26,7 +26,7 @@ def test_all_informers_are_namespaced(testbed_site):
     for informer in controller.make_informers().values():
         assert informer.method.startswith("list_namespaced_")
         assert "endpoints" not in informer.method, "Kubernetes has deprecated Endpoints"
-        assert informer.method_kwargs["namespace"] == "cms"
+        assert informer.method_kwargs["namespace"] == "cms-dask"
 
 
 @pytest.mark.parametrize("command", ["api", "controller"])

@@ -1,7 +1,5 @@
 """The connection to Kubernetes' API server, as a kubeconfig names it, and the errors of Kubernetes."""
 
-import json
-
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -14,7 +12,7 @@ from tests.unit.kubernetes.world import conflict
 
 
 @pytest.fixture
-async def asked(monkeypatch, tmp_path):
+async def asked(monkeypatch, tmp_path, kubeconfig):
     """Return the Authorization headers that an API server got, from a process whose environment has a ~/.netrc."""
     headers = []
 
@@ -28,19 +26,8 @@ async def asked(monkeypatch, tmp_path):
     netrc.write_text("machine 127.0.0.1 login alice password f3b1c0ffee\n")
     monkeypatch.setenv("NETRC", str(netrc))
     async with TestServer(application) as server:
-        kubeconfig = tmp_path / "kubeconfig"
-        kubeconfig.write_text(json.dumps(kubeconfig_of(server)))
-        monkeypatch.setattr(config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
+        kubeconfig(server)
         yield headers
-
-
-def kubeconfig_of(server):
-    return {
-        "current-context": "cms",
-        "contexts": [{"name": "cms", "context": {"cluster": "geddes", "user": "controller"}}],
-        "clusters": [{"name": "geddes", "cluster": {"server": str(server.make_url("")).rstrip("/")}}],
-        "users": [{"name": "controller", "user": {}}],
-    }
 
 
 async def stock_client():

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.kubernetes.controller.configuration import controller_config
 from gateway.kubernetes.controller.controller import FacilityKubeController
-from tests.unit.kubernetes.world import World, readiness, stamp
+from tests.unit.kubernetes.world import World, availability, stamp
 
 
 def patient(site):
@@ -56,32 +56,35 @@ async def test_a_cluster_without_clients_ends(world, age, said, ends):
         assert cluster["status"]["reason"] == "No client was connected to the cluster for 1 h."
         assert world.kubernetes.deleted == ["dask-scheduler-c1"]
     else:
-        assert world.controller.queue.delays == {"cms.c1": 3600 - (age if said is None else said)}
+        assert world.controller.queue.delays == {"cms-dask.c1": 3600 - (age if said is None else said)}
 
 
 @pytest.mark.parametrize(
-    ("replicas", "working_seconds", "left"),
+    ("replicas", "conditions", "working_seconds", "left"),
     [
-        pytest.param([], 7200, 30, id="no replica of the API"),
-        pytest.param([(7200, "False")], 7200, 30, id="none that is ready"),
-        pytest.param([(5, "True"), (20, "True")], 7200, 10, id="ready again for a short time"),
-        pytest.param([(7200, "True")], 10, 20, id="a controller that has just begun"),
-        pytest.param([(5, "True"), (40, "True")], 40, None, id="all back"),
+        pytest.param(None, availability(7200, "True"), 7200, 30, id="no replica of the API is wanted"),
+        pytest.param(2, None, 7200, 30, id="a Deployment without a status"),
+        pytest.param(1, availability(7200, "False"), 7200, 30, id="a replica is missing"),
+        pytest.param(2, availability(20, "True"), 7200, 10, id="available again for a short time"),
+        pytest.param(2, availability(7200, "True"), 10, 20, id="a controller that has just begun"),
+        pytest.param(2, availability(40, "True"), 40, None, id="all back"),
     ],
 )
-async def test_a_client_that_could_not_be_reported_is_not_taken_for_gone(world, replicas, working_seconds, left):
+async def test_a_client_that_could_not_be_reported_is_not_taken_for_gone(
+    world, replicas, conditions, working_seconds, left
+):
     cluster = await world.running("c1", age=80000, lastClient=stamp(3700))
-    world.kubernetes.api_conditions = [None, *(readiness(*replica) for replica in replicas)]
+    world.kubernetes.api_replicas, world.kubernetes.api_conditions = replicas, conditions
     world.working_seconds = working_seconds
     await world.step(cluster)
     assert cluster["status"]["phase"] == ("Stopped" if left is None else "Running")
     if left is not None:
-        assert world.controller.queue.delays == {"cms.c1": left}
+        assert world.controller.queue.delays == {"cms-dask.c1": left}
 
 
 async def test_a_cluster_is_requeued_for_its_next_timeout(world):
     await world.step(world.cluster("c1", phase="Pending", age=100))
-    assert world.controller.queue.delays == {"cms.c1": 20}
+    assert world.controller.queue.delays == {"cms-dask.c1": 20}
 
 
 def test_the_guides_timeouts_and_total(geddes_site):

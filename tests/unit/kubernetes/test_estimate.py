@@ -14,7 +14,7 @@ SCHEDULER = Resources.of(1, GIB)
 def cluster(name="c1", *, username="alice", workers=None, phase="Running", **spec):
     status = {"phase": phase} | ({"workers": workers} if workers is not None else {})
     return {
-        "metadata": {"namespace": "cms", "name": name},
+        "metadata": {"namespace": "cms-dask", "name": name},
         "spec": {"username": username, "options": OPTIONS, **spec},
         "status": status,
     }
@@ -31,9 +31,9 @@ def test_running_and_starting_clusters_of_the_user_count():
         {**cluster("c7"), "status": {}},
     ]
     assert estimate.held(clusters, "alice", SCHEDULER) == {
-        "cms.c1": Resources(41_000, 21 * GIB, 10),
-        "cms.c2": SCHEDULER,
-        "cms.c7": SCHEDULER,
+        "cms-dask.c1": Resources(41_000, 21 * GIB, 10),
+        "cms-dask.c2": SCHEDULER,
+        "cms-dask.c7": SCHEDULER,
     }
 
 
@@ -53,7 +53,7 @@ def test_running_and_starting_clusters_of_the_user_count():
 )
 def test_grants(present, others, wanted, granted):
     asked = cluster(workers=present)
-    held = {"cms.c1": estimate.resources_of(asked, SCHEDULER), "cms.c2": others}
+    held = {"cms-dask.c1": estimate.resources_of(asked, SCHEDULER), "cms-dask.c2": others}
     assert estimate.grant(asked, wanted, held, TOTAL) == granted
 
 

@@ -83,7 +83,7 @@ class Recorded(client.CoreV1Api):
 
 
 def pod(name, version=7):
-    return {"metadata": {"namespace": "cms", "name": name, "resourceVersion": str(version)}}
+    return {"metadata": {"namespace": "cms-dask", "name": name, "resourceVersion": str(version)}}
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def api_server():
 async def following(api_server):
     """Start an informer of a class."""
     application = web.Application()
-    application.router.add_get("/api/v1/namespaces/cms/pods", api_server.answer)
+    application.router.add_get("/api/v1/namespaces/cms-dask/pods", api_server.answer)
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(TestServer(application))
         configuration = client.Configuration(host=str(server.make_url("")).rstrip("/"))
@@ -106,7 +106,7 @@ async def following(api_server):
                 name="pod",
                 client=Recorded(kubernetes),
                 method="list_namespaced_pod",
-                method_kwargs={"namespace": "cms"},
+                method_kwargs={"namespace": "cms-dask"},
                 on_update=lambda new, old=None: api_server.changed.set(),
                 on_delete=lambda old: api_server.changed.set(),
                 **traits,
@@ -140,7 +140,7 @@ def noted(pauses):
 
 
 def followed(informer):
-    return {key.removeprefix("cms.") for key in getattr(informer, "cache", {})}
+    return {key.removeprefix("cms-dask.") for key in getattr(informer, "cache", {})}
 
 
 async def test_it_pauses_while_kubernetes_is_away(api_server, following, caplog, pauses):

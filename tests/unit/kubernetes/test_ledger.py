@@ -9,7 +9,7 @@ from gateway.kubernetes.controller.ledger import Entry, Ledger, State, entry_of,
 from gateway.request.quota import Resources
 
 ONE = Resources(1000, 2**30, 1)
-WORKER = Entry("alice", "cms.c1", True, ONE, State.CREATING)
+WORKER = Entry("alice", "cms-dask.c1", True, ONE, State.CREATING)
 
 
 def pod(name="w1", *, phase="Pending", container=None, deleted=False, component="dask-worker"):
@@ -21,7 +21,7 @@ def pod(name="w1", *, phase="Pending", container=None, deleted=False, component=
     }
     return {
         "metadata": {
-            "namespace": "cms",
+            "namespace": "cms-dask",
             "name": name,
             "labels": labels,
             **({"deletionTimestamp": "2026-11-25T00:00:00Z"} if deleted else {}),
@@ -68,7 +68,7 @@ def test_cores_survive_the_way_through_kubernetes(millicores):
 )
 def test_states(given, state):
     entry = entry_of(pod(**given))
-    assert (entry.state, entry.amount, entry.is_worker, entry.cluster) == (state, ONE, True, "cms.c1")
+    assert (entry.state, entry.amount, entry.is_worker, entry.cluster) == (state, ONE, True, "cms-dask.c1")
 
 
 def test_a_scheduler_is_no_worker():
@@ -77,55 +77,55 @@ def test_a_scheduler_is_no_worker():
 
 
 def test_pods_of_no_cluster_do_not_count():
-    assert entry_of({"metadata": {"namespace": "cms", "name": "x"}, "spec": {}, "status": {}}) is None
+    assert entry_of({"metadata": {"namespace": "cms-dask", "name": "x"}, "spec": {}, "status": {}}) is None
 
 
 def test_a_pod_is_counted_once_from_asking_for_it_until_it_is_gone():
     ledger = Ledger()
     token = ledger.reserve(WORKER)
-    assert ledger.held("alice") == {"cms.c1": ONE}
-    ledger.saw("cms.w1", entry_of(pod()))  # before the answer to the creation
-    ledger.created(token, "cms.w1")
+    assert ledger.held("alice") == {"cms-dask.c1": ONE}
+    ledger.saw("cms-dask.w1", entry_of(pod()))  # before the answer to the creation
+    ledger.created(token, "cms-dask.w1")
     ledger.not_created(token)
-    assert ledger.held("alice") == {"cms.c1": ONE}
-    ledger.leaving("cms.w1")
-    ledger.saw("cms.w1", entry_of(pod(phase="Running", container="running")))  # an event from before the deletion
-    assert ledger.workers("cms.c1", State.LEAVING) == ["cms.w1"]
-    assert ledger.held("alice") == {"cms.c1": ONE}
-    ledger.lost("cms.w1")
+    assert ledger.held("alice") == {"cms-dask.c1": ONE}
+    ledger.leaving("cms-dask.w1")
+    ledger.saw("cms-dask.w1", entry_of(pod(phase="Running", container="running")))  # an event from before the deletion
+    assert ledger.workers("cms-dask.c1", State.LEAVING) == ["cms-dask.w1"]
+    assert ledger.held("alice") == {"cms-dask.c1": ONE}
+    ledger.lost("cms-dask.w1")
     assert ledger.held("alice") == {}
 
 
 def test_a_pod_that_was_gone_before_the_answer_is_not_counted():
     ledger = Ledger()
     token = ledger.reserve(WORKER)
-    ledger.saw("cms.w1", entry_of(pod()))
-    ledger.lost("cms.w1")
-    ledger.created(token, "cms.w1")
+    ledger.saw("cms-dask.w1", entry_of(pod()))
+    ledger.lost("cms-dask.w1")
+    ledger.created(token, "cms-dask.w1")
     assert ledger.held("alice") == {}
 
 
 def test_a_pod_that_nobody_has_seen_is_forgotten_after_a_while():
     ledger = Ledger()
-    ledger.created(ledger.reserve(WORKER), "cms.w1")
+    ledger.created(ledger.reserve(WORKER), "cms-dask.w1")
     pending = ledger.reserve(WORKER)
     ledger.forget_unseen({})
-    assert len(ledger.workers("cms.c1", State.WAITING)) == 1
+    assert len(ledger.workers("cms-dask.c1", State.WAITING)) == 1
     ledger.forget_unseen({})
-    assert ledger.held("alice") == {"cms.c1": ONE}
+    assert ledger.held("alice") == {"cms-dask.c1": ONE}
     ledger.not_created(pending)
     assert ledger.held("alice") == {}
 
 
 def test_ended_pods_hold_nothing():
     ledger = Ledger()
-    ledger.saw("cms.w1", entry_of(pod(phase="Succeeded")))
+    ledger.saw("cms-dask.w1", entry_of(pod(phase="Succeeded")))
     assert ledger.held("alice") == {}
-    assert ledger.workers("cms.c1", State.ENDED) == ["cms.w1"]
-    ledger.leaving("cms.w1")
-    assert ledger.workers("cms.c1", State.ENDED) == []
-    ledger.not_leaving("cms.w1")
-    assert ledger.workers("cms.c1", State.ENDED) == ["cms.w1"]
+    assert ledger.workers("cms-dask.c1", State.ENDED) == ["cms-dask.w1"]
+    ledger.leaving("cms-dask.w1")
+    assert ledger.workers("cms-dask.c1", State.ENDED) == []
+    ledger.not_leaving("cms-dask.w1")
+    assert ledger.workers("cms-dask.c1", State.ENDED) == ["cms-dask.w1"]
 
 
 class Lives(RuleBasedStateMachine):
@@ -153,7 +153,7 @@ class Lives(RuleBasedStateMachine):
     @rule(target=existing, token=consumes(asked), seen_first=st.booleans(), gone_first=st.booleans())
     def accepted(self, token, seen_first, gone_first):
         self.number += 1
-        key = f"cms.w{self.number}"
+        key = f"cms-dask.w{self.number}"
         if seen_first:
             self.ledger.saw(key, entry_of(pod(key)))
             if gone_first:
@@ -177,7 +177,7 @@ class Lives(RuleBasedStateMachine):
 
     @invariant()
     def held_is_what_is(self):
-        expected = {"cms.c1": ONE * len(self.truth)} if self.truth else {}
+        expected = {"cms-dask.c1": ONE * len(self.truth)} if self.truth else {}
         assert self.ledger.held("alice") == expected
 
 

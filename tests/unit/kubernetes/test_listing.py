@@ -28,10 +28,10 @@ def clusters(testbed_site):
     """A back end with clusters of alice and bob."""
     made = FacilityKubeBackend(config=api_config(testbed_site), site=testbed_site)
     made.username_to_clusters = {}
-    put(made, "cms.a", ClusterStatus.RUNNING, pixi_env="/home/☃")
-    put(made, "cms.b", ClusterStatus.PENDING, worker_cores=1.5)
-    put(made, "cms.c", ClusterStatus.STOPPED)
-    put(made, "cms.d", ClusterStatus.RUNNING, username="bob")
+    put(made, "cms-dask.a", ClusterStatus.RUNNING, pixi_env="/home/☃")
+    put(made, "cms-dask.b", ClusterStatus.PENDING, worker_cores=1.5)
+    put(made, "cms-dask.c", ClusterStatus.STOPPED)
+    put(made, "cms-dask.d", ClusterStatus.RUNNING, username="bob")
     return made
 
 
@@ -71,10 +71,10 @@ async def ask(clusters):
 async def test_a_user_sees_the_clusters_that_start_and_run(ask):
     status, _, text = await ask()
     assert status == 200
-    assert '"cms.a"' in text
-    assert '"cms.b"' in text
-    assert '"cms.c"' not in text
-    assert '"cms.d"' not in text
+    assert '"cms-dask.a"' in text
+    assert '"cms-dask.b"' in text
+    assert '"cms-dask.c"' not in text
+    assert '"cms-dask.d"' not in text
 
 
 async def test_no_cluster_is_an_empty_list(ask, clusters):
@@ -84,8 +84,8 @@ async def test_no_cluster_is_an_empty_list(ask, clusters):
 
 async def test_a_user_may_ask_by_status(ask):
     _, _, text = await ask(status="stopped,pending")
-    assert '"cms.a"' not in text
-    assert '"cms.c"' in text
+    assert '"cms-dask.a"' not in text
+    assert '"cms-dask.c"' in text
 
 
 @pytest.mark.parametrize("status", ["", "finished", "running,", "running;stopped", "1", "__class__"])
@@ -95,11 +95,11 @@ async def test_a_status_that_is_none_is_refused(ask, status):
 
 async def test_a_cluster_that_changes_is_listed_as_it_is_now(ask, clusters):
     before = await ask()
-    put(clusters, "cms.b", ClusterStatus.RUNNING, worker_cores=1.5)
-    del clusters.username_to_clusters["alice"]["cms.a"]
+    put(clusters, "cms-dask.b", ClusterStatus.RUNNING, worker_cores=1.5)
+    del clusters.username_to_clusters["alice"]["cms-dask.a"]
     after = await ask()
     assert before != after
-    assert '"cms.a"' not in after[2]
+    assert '"cms-dask.a"' not in after[2]
 
 
 async def test_a_cluster_that_has_not_changed_is_written_once(ask, monkeypatch):
@@ -116,7 +116,7 @@ async def test_only_who_is_known_sees_anything(ask):
 
 async def test_nothing_is_kept_of_clusters_that_are_gone(ask, clusters):
     await ask()
-    cluster = weakref.ref(clusters.username_to_clusters["alice"]["cms.a"])
+    cluster = weakref.ref(clusters.username_to_clusters["alice"]["cms-dask.a"])
     clusters.username_to_clusters.clear()
     gc.collect()
     assert cluster() is None

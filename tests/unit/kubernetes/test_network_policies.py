@@ -22,7 +22,7 @@ async def test_a_cluster_has_its_policy_before_its_first_pod(world):
 @pytest.mark.finding("R9")
 async def test_pods_of_a_cluster_reach_each_other_and_no_other_cluster(world):
     one, other = await policy_of(world, "c1"), await policy_of(world, "c2")
-    cluster = world.controller.informers["cluster"].get("cms.c1")
+    cluster = world.controller.informers["cluster"].get("cms-dask.c1")
     cluster["spec"].update(STARTED, replicas=1)
     world.kubernetes.pods["dask-scheduler-c1"]["status"]["podIP"] = "10.0.0.1"
     world.news()
@@ -67,7 +67,7 @@ async def test_a_policy_goes_with_its_cluster(world):
 
 
 async def test_a_policy_that_is_there_already_is_taken(world):
-    await world.kubernetes.create_namespaced_network_policy("cms", {"metadata": {"name": "dask-c1"}})
+    await world.kubernetes.create_namespaced_network_policy("cms-dask", {"metadata": {"name": "dask-c1"}})
     await world.step(world.cluster("c1", phase="Pending"))
     assert list(world.kubernetes.pods) == ["dask-scheduler-c1"]
 

@@ -168,7 +168,7 @@ def test_root_gets_no_pod_even_without_bounds(testbed_site):
     for account in (Account("x", 0, 20000, ()), Account("x", 20001, 0, ())):
         config = KubeClusterConfig(**cluster_config(testbed_site, dataclasses.replace(ALICE, account=account)))
         with pytest.raises(SystemAccountError):
-            controller.make_pod("cms", "c1", FrozenAttrDict(config.to_dict()))
+            controller.make_pod("cms-dask", "c1", FrozenAttrDict(config.to_dict()))
 
 
 def test_limits_are_never_below_requests(testbed_site, geddes_site):

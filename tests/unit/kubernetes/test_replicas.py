@@ -19,7 +19,7 @@ from gateway.kubernetes.api.backend import FacilityKubeBackend
 from gateway.kubernetes.api.configuration import api_config
 
 NAME = "0123456789abcdef0123456789abcdef"
-FULL_NAME = f"cms.{NAME}"
+FULL_NAME = f"cms-dask.{NAME}"
 
 
 class Kubernetes:
@@ -34,7 +34,7 @@ class Kubernetes:
         self.clusters[name] = {
             "metadata": {
                 "name": name,
-                "namespace": "cms",
+                "namespace": "cms-dask",
                 "labels": {"gateway.dask.org/instance": release},
                 "resourceVersion": version,
                 "creationTimestamp": "2026-11-25T00:00:00Z",
@@ -44,7 +44,7 @@ class Kubernetes:
         }
 
     async def get_namespaced_custom_object(self, group, version, namespace, plural, name):
-        assert (group, version, namespace, plural) == ("gateway.dask.org", "v1alpha1", "cms", "daskclusters")
+        assert (group, version, namespace, plural) == ("gateway.dask.org", "v1alpha1", "cms-dask", "daskclusters")
         self.reads += 1
         if not self.is_up or name not in self.clusters:
             raise ApiException(status=404 if self.is_up else 503)
@@ -96,7 +96,7 @@ async def test_a_cluster_that_another_replica_has_seen_start_runs(api, kubernete
     kubernetes.put(phase="Pending")
     assert (await api.get_cluster(FULL_NAME)).status is ClusterStatus.PENDING
     kubernetes.put()
-    assert (await api.get_cluster(FULL_NAME)).api_address == f"http://dask-{NAME}.cms:8788"
+    assert (await api.get_cluster(FULL_NAME)).api_address == f"http://dask-{NAME}.cms-dask:8788"
 
 
 async def test_a_running_cluster_is_not_asked_for_again(api, kubernetes):
@@ -121,7 +121,17 @@ async def test_a_cluster_of_another_gateway_is_none_of_ours(api, kubernetes):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "cms", "cms.", f"other.{NAME}", f"cms.{NAME}/status", "cms..", "cms.a.b", "cms.A"]
+    "name",
+    [
+        "",
+        "cms-dask",
+        "cms-dask.",
+        f"other.{NAME}",
+        f"cms-dask.{NAME}/status",
+        "cms-dask..",
+        "cms-dask.a.b",
+        "cms-dask.A",
+    ],
 )
 async def test_what_is_no_name_of_ours_is_not_asked_for(api, kubernetes, name):
     assert await api.get_cluster(name, wait=True) is None
@@ -134,7 +144,7 @@ async def test_what_is_known_counts_while_kubernetes_does_not_answer(api, kubern
     await api.get_cluster(FULL_NAME)
     kubernetes.is_up = False
     assert (await api.get_cluster(FULL_NAME)).status is ClusterStatus.PENDING
-    assert await api.get_cluster("cms.unknown") is None
+    assert await api.get_cluster("cms-dask.unknown") is None
 
 
 @pytest.mark.parametrize(("kind", "stops"), [(KubeBackend, True), (FacilityKubeBackend, False)])

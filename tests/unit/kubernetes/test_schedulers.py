@@ -33,7 +33,7 @@ STARTED = {dask_clusters.STARTED: "2026-11-25T00:00:00Z"}
 def gets_address(world, address="10.0.0.1", state="running"):
     """The kubelet reports the address of the scheduler pod, and the state of its container."""
     world.becomes("dask-scheduler-c1", state)
-    world.controller.informers["pod"].cache["cms.dask-scheduler-c1"]["status"]["podIP"] = address
+    world.controller.informers["pod"].cache["cms-dask.dask-scheduler-c1"]["status"]["podIP"] = address
 
 
 READY = {"conditions": [{"type": "Ready", "status": "True"}]}
@@ -57,7 +57,7 @@ async def test_a_cluster_runs_when_its_scheduler_listens_and_can_be_reached(worl
     cluster = world.cluster("c1", phase="Pending")
     await world.step(cluster)
     world.becomes("dask-scheduler-c1", "running")
-    world.controller.informers["pod"].cache["cms.dask-scheduler-c1"]["status"].update(status)
+    world.controller.informers["pod"].cache["cms-dask.dask-scheduler-c1"]["status"].update(status)
     cluster["spec"].update(said)
     await world.step(cluster)
     await world.step(cluster)
@@ -93,7 +93,11 @@ async def test_an_address_that_no_other_machine_has_is_refused(world):
 
 def test_a_cluster_is_reconciled_when_its_scheduler_gets_an_address(world):
     pod = {
-        "metadata": {"namespace": "cms", "name": "s", "labels": world.controller.get_labels("c1", "dask-scheduler")},
+        "metadata": {
+            "namespace": "cms-dask",
+            "name": "s",
+            "labels": world.controller.get_labels("c1", "dask-scheduler"),
+        },
         "spec": {"containers": []},
         "status": {},
     }
@@ -105,7 +109,7 @@ def test_a_cluster_is_reconciled_when_its_scheduler_gets_an_address(world):
     placed = {**pod, "status": {"podIP": "10.0.0.1"}}
     world.controller.on_pod_update(placed, old=pod)
     world.controller.on_pod_update(placed, old=placed)
-    assert queued == ["cms.c1"]
+    assert queued == ["cms-dask.c1"]
 
 
 async def test_no_new_connection_goes_to_the_scheduler_of_a_cluster_that_ends(world):

@@ -61,7 +61,7 @@ async def test_who_waits_grows_when_room_becomes_free(world):
     assert world.workers("c2") == []  # a pod that is being deleted still holds its resources
     await world.queued()
     world.gone(world.kubernetes.deleted[0])
-    assert "cms.c2" in await world.queued()
+    assert "cms-dask.c2" in await world.queued()
     await world.step(second)
     assert len(world.workers("c2")) == 1
 
@@ -72,7 +72,7 @@ async def test_waiting_clusters_of_a_user_share_what_becomes_free(world):
     others = [await world.running(f"c{number}", sized(10), replicas=30) for number in (2, 3)]
     for cluster in others:
         await world.step(cluster)
-    await world.controller.cleanup_cluster_resources({"schedulerPod": "dask-scheduler-c1"}, "cms")
+    await world.controller.cleanup_cluster_resources({"schedulerPod": "dask-scheduler-c1"}, "cms-dask")
     for name in [*world.workers("c1"), "dask-scheduler-c1"]:
         world.gone(name)
     for cluster in others:
@@ -84,7 +84,7 @@ async def test_the_count_survives_a_restart(world):
     cluster = await world.running("c1", sized(64), replicas=10)
     await world.step(cluster)
     again = World(world.site, kubernetes=world.kubernetes)
-    again.controller.informers["cluster"].cache["cms.c1"] = cluster
+    again.controller.informers["cluster"].cache["cms-dask.c1"] = cluster
     again.news()
     await again.step(cluster)
     assert len(again.workers("c1")) == 6
@@ -96,7 +96,7 @@ async def test_a_scheduler_needs_room_too(world):
     await world.step(cluster)
     assert cluster["status"]["phase"] == "Failed"
     assert cluster["status"]["reason"].startswith("There is no room for another cluster: its scheduler needs 1 core")
-    assert "cms.c1 (400 cores" in cluster["status"]["reason"]
+    assert "cms-dask.c1 (400 cores" in cluster["status"]["reason"]
     assert "dask-scheduler-c2" not in world.kubernetes.pods
     assert world.kubernetes.secrets == set()
 
@@ -114,7 +114,7 @@ async def test_a_scheduler_waits_for_room_that_is_becoming_free(world):
     assert cluster["status"].keys() == {"phase", "credentials", "networkPolicy"}
     await world.queued()
     world.gone("dask-scheduler-c1")
-    assert "cms.c2" in await world.queued()
+    assert "cms-dask.c2" in await world.queued()
     await world.step(cluster)
     assert "dask-scheduler-c2" in world.kubernetes.pods
     assert cluster["status"]["phase"] == "Pending"
@@ -125,4 +125,4 @@ async def test_a_scheduler_is_made_once_and_counted_at_once(world):
     await world.step(cluster)
     await world.step(cluster)
     assert list(world.kubernetes.pods) == ["dask-scheduler-c1"]
-    assert world.controller.ledger.held("alice")["cms.c1"].millicores == 1000
+    assert world.controller.ledger.held("alice")["cms-dask.c1"].millicores == 1000

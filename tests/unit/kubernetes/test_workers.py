@@ -44,7 +44,7 @@ async def test_upstream_waits_ten_minutes_for_unscheduled_workers(testbed_site):
     cluster["spec"]["replicas"] = 6
     await world.step(cluster)
     assert len(world.workers("c1")) == 4
-    world.controller.cluster_info["cms.c1"].timestamp -= 601
+    world.controller.cluster_info["cms-dask.c1"].timestamp -= 601
     await world.step(cluster)
     assert len(world.workers("c1")) == 10
 
@@ -87,7 +87,7 @@ async def test_ended_workers_are_deleted_and_replaced(world):
     await world.step(cluster)
     victim = world.workers("c1")[0]
     world.becomes(victim, "terminated", phase="Failed")
-    assert "cms.c1" in await world.queued()
+    assert "cms-dask.c1" in await world.queued()
     await world.step(cluster)
     assert world.kubernetes.deleted == [victim]
     assert len(world.workers("c1")) == 2
@@ -99,9 +99,9 @@ async def test_a_worker_that_is_gone_already_is_no_fault(testbed_site, kind):
     world = World(testbed_site, kind)
     if kind is KubeController:
         with pytest.raises(AttributeError):
-            await world.controller.delete_pod("cms", "w1")
+            await world.controller.delete_pod("cms-dask", "w1")
     else:
-        assert await world.controller.workers.delete(["cms.w1"]) is True
+        assert await world.controller.workers.delete(["cms-dask.w1"]) is True
 
 
 UNANSWERED = [ApiException(status=500), ClientConnectionError("closed"), TimeoutError()]

@@ -23,6 +23,8 @@ from tests.unit.kubernetes.samples import ALICE, People, spec_of
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 """The present moment of every world."""
+NAMESPACE = "cms-dask"
+"""The namespace of clusters in the testbed's site."""
 
 
 class Cache:
@@ -64,7 +66,8 @@ class Kubernetes:
         self.policies = {}
         self.refusals = collections.deque()
         self.events = []
-        self.api_conditions = [readiness(7200, "True"), None]
+        self.api_conditions = availability(7200, "True")
+        self.api_replicas = 2
         self.routes = []
         """Services, EndpointSlices and Traefik routes that were created."""
         self._numbers = itertools.count()
@@ -132,12 +135,13 @@ class Kubernetes:
     async def create_namespaced_custom_object(self, group, version, namespace, plural, item):
         self.routes.append(item)
 
-    async def list_namespaced_pod(self, namespace, label_selector):
-        assert label_selector.endswith(",app.kubernetes.io/component=api")
-        replicas = [client.V1Pod(status=client.V1PodStatus(conditions=item)) for item in self.api_conditions]
-        return client.V1PodList(items=replicas)
+    async def read_namespaced_deployment(self, name, namespace):
+        assert (name, namespace) == ("api-dask-gateway-k8s", "cms")
+        status = client.V1DeploymentStatus(available_replicas=self.api_replicas, conditions=self.api_conditions)
+        return client.V1Deployment(status=status)
 
     async def list_namespaced_event(self, namespace, field_selector):
+        assert namespace == NAMESPACE
         assert field_selector.startswith("involvedObject.uid=uid-")
         return {"items": self.events}
 
@@ -150,11 +154,12 @@ def stamp(age):
     return (NOW - timedelta(seconds=age)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def readiness(seconds, status):
-    """Return the conditions of a pod that became ready, or not ready, so many seconds ago."""
+def availability(seconds, status):
+    """Return the conditions of a Deployment that became available, or not available, so many seconds ago."""
+    changed = NOW - timedelta(seconds=seconds)
     return [
-        client.V1PodCondition(type="Initialized", status="True"),
-        client.V1PodCondition(type="Ready", status=status, last_transition_time=NOW - timedelta(seconds=seconds)),
+        client.V1DeploymentCondition(type="Progressing", status="True"),
+        client.V1DeploymentCondition(type="Available", status=status, last_transition_time=changed),
     ]
 
 
@@ -174,7 +179,7 @@ class World:
         self.controller = kind(config=controller_config(site))
         self.controller.core_client = StrictClient(self.kubernetes, Unlimited()) if is_strict else self.kubernetes
         self.controller.custom_client = self.controller.discovery_client = self.kubernetes
-        self.controller.networking_client = self.kubernetes
+        self.controller.networking_client = self.controller.apps_client = self.kubernetes
         self.controller.api_client = SimpleNamespace(
             sanitize_for_serialization=lambda found: getattr(found, "pod", found)
         )
@@ -195,7 +200,7 @@ class World:
             "kind": "DaskCluster",
             "metadata": {
                 "name": name,
-                "namespace": "cms",
+                "namespace": NAMESPACE,
                 "uid": f"uid-{name}",
                 "creationTimestamp": stamp(age),
             },
@@ -205,15 +210,15 @@ class World:
         if self.kind is KubeController:
             # Upstream's controller takes everything about the pods from the spec.
             cluster["spec"]["config"] = KubeClusterConfig(**cluster_config(self.site, request)).to_dict()
-        self.controller.informers["cluster"].cache[f"cms.{name}"] = cluster
+        self.controller.informers["cluster"].cache[f"{NAMESPACE}.{name}"] = cluster
         return cluster
 
     async def running(self, name, request=ALICE, **options):
         """Return a cluster whose scheduler runs."""
         cluster = self.cluster(name, request, **options)
         config = KubeClusterConfig(**cluster_config(self.site, request)).to_dict()
-        pod = self.controller.make_pod("cms", name, FrozenAttrDict(config))
-        await self.kubernetes.create_namespaced_pod("cms", pod)
+        pod = self.controller.make_pod(NAMESPACE, name, FrozenAttrDict(config))
+        await self.kubernetes.create_namespaced_pod(NAMESPACE, pod)
         self.becomes(f"dask-scheduler-{name}", "running")
         return cluster
 
@@ -233,14 +238,14 @@ class World:
         cache = self.controller.informers["pod"].cache
         for name, pod in list(self.kubernetes.pods.items()):
             if not names or name in names:
-                old, new = cache.get(f"cms.{name}"), json.loads(json.dumps(pod))
-                cache[f"cms.{name}"] = new
+                old, new = cache.get(f"{NAMESPACE}.{name}"), json.loads(json.dumps(pod))
+                cache[f"{NAMESPACE}.{name}"] = new
                 self.controller.on_pod_update(new, old=old)
 
     def gone(self, name):
         """Remove a deleted pod, and tell the controller."""
         self.kubernetes.pods.pop(name)
-        self.controller.on_pod_delete(self.controller.informers["pod"].cache.pop(f"cms.{name}"))
+        self.controller.on_pod_delete(self.controller.informers["pod"].cache.pop(f"{NAMESPACE}.{name}"))
 
     async def step(self, cluster):
         status, requeue = await self.controller.handle_cluster(cluster)

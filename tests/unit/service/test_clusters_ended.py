@@ -75,7 +75,7 @@ class TestKubernetes:
     async def ended(self, world, name="c1"):
         """Let the controller end a cluster, and reconcile it again before the informer sees that."""
         for _ in range(2):
-            await world.controller.reconcile_cluster(f"cms.{name}")
+            await world.controller.reconcile_cluster(f"cms-dask.{name}")
         return world.kubernetes.statuses[name]
 
     async def test_an_image(self, world):
@@ -154,14 +154,14 @@ class TestKubernetes:
         with counted(Backend.KUBERNETES), monkeypatch.context() as patched:
             patched.setattr(world.kubernetes, "patch_namespaced_custom_object_status", refuse)
             with pytest.raises(ApiException):
-                await world.controller.reconcile_cluster("cms.c1")
+                await world.controller.reconcile_cluster("cms-dask.c1")
         with counted(Backend.KUBERNETES, EndCause.USER):
             await self.ended(world)
 
     def test_the_total_is_refused_by_the_api_server_too(self, testbed_site, monkeypatch):
         backend = FacilityKubeBackend(config=api_config(testbed_site), site=testbed_site)
         total = Resources.of_total(testbed_site.kubernetes.user_total, 1000)
-        monkeypatch.setattr(backend, "_held_of_total", lambda _: ({"cms.c1": total}, total))
+        monkeypatch.setattr(backend, "_held_of_total", lambda _: ({"cms-dask.c1": total}, total))
         config = SimpleNamespace(to_dict=lambda: {"scheduler_cores": 1, "scheduler_memory": GIB})
         user = FacilityUser(User("alice"), classify("alice", testbed_site.identity.classes), ALICE.account)
         with counted(Backend.KUBERNETES, StartFailure.TOTAL), pytest.raises(Refusal, match="There is no room"):

@@ -90,6 +90,11 @@ def test_slurm_has_no_shorter_time_limit_than_a_minute(tmp_path, seconds):
     assert f"lifetime_seconds is {seconds}, and SLURM's shortest time limit is 60 s" in fault
 
 
+def test_clusters_share_their_namespace_with_nothing(tmp_path):
+    (fault,) = faults(changed(tmp_path, lambda data: data["kubernetes"].update(clusters_namespace="cms")))
+    assert "clusters_namespace and namespace are both cms" in fault
+
+
 @pytest.mark.parametrize("gateway", ["kubernetes", "slurm"])
 def test_the_number_of_workers_is_always_bounded(tmp_path, gateway):
     assert faults(changed(tmp_path, lambda data: data[gateway].pop("maximum_workers"))) == (
