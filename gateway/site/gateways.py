@@ -297,7 +297,7 @@ class SlurmGateway(Gateway):
     """Address at which Geddes reaches the submission host."""
     api_port: Port
     """Port of the server on the submission host; the server listens on loopback only."""
-    metrics_address: IpAddress = "127.0.0.1"
+    metrics_address: IpAddress
     """Address of the metrics on the submission host; beyond loopback, a firewall must admit only Prometheus."""
     metrics_port: Port
     cluster_name: Name
