@@ -84,6 +84,7 @@ class MetricsServer(ThreadingHTTPServer):
     """
 
     timeout = 0
+    """Seconds for which :meth:`handle_request` waits: a connection is there when the thread calls it."""
 
     def __init__(self, listening: socket.socket) -> None:
         """Answer at a listening socket, which :meth:`end` closes."""
@@ -103,8 +104,7 @@ class MetricsServer(ThreadingHTTPServer):
 
     def end(self) -> None:
         """Stop, and close the socket."""
-        # The standard library's own loop would notice the end late, and a shutdown of the socket would end it for
-        # systemd too.
+        # A shutdown of the socket would wake the thread too, but would end the socket for systemd as well.
         self._end_sender.close()
         self._thread.join()
         self._end_receiver.close()
