@@ -56,8 +56,8 @@ def _findings() -> Iterator[Finding]:
     yield _probe(
         "NetworkPolicies are enforced", ["docker", "exec", cluster.NODE, "systemctl", "is-active", "kube-router"]
     )
-    services = ["systemctl", "is-active", "munge", "dask-gateway", "dask-gateway-proxy"]
-    yield _probe("Services on the submission host", ["docker", "exec", submission.CONTAINER, *services])
+    for unit in ("munge.service", *submission.UNITS):
+        yield _probe(f"Unit {unit}", ["docker", "exec", submission.CONTAINER, "systemctl", "is-active", unit])
     yield from _deployments()
     settings = site.load(SITE)
     for backend in site.Backend:

@@ -1,7 +1,6 @@
 """The submission host: an empty machine with sshd, on which Ansible installs the SLURM gateway as on Hammer's."""
 
 import functools
-from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.site import Backend, load
@@ -14,6 +13,8 @@ from testbed.paths import SECRETS, SITE, STATE
 
 CONTAINER = "af-submission"
 SERVICES = ("dask-gateway.service", "dask-gateway-proxy.service")
+UNITS = (*SERVICES, "dask-gateway.socket", "dask-gateway-proxy.socket", "dask-gateway-launcher.socket")
+"""The services, and the sockets that listen for them and for the launcher."""
 SSH_KEY = SECRETS / "ssh" / "id_ed25519"
 KNOWN_HOSTS = STATE / "known_hosts"
 SSH_OPTIONS = f"-o UserKnownHostsFile={KNOWN_HOSTS} -o StrictHostKeyChecking=yes"
@@ -55,12 +56,14 @@ def ensure_host() -> None:
             inputs=(content.digest(SSH_KEY.with_suffix(".pub")),),
         )
     )
-    waiting.until("the submission host's sshd runs", functools.partial(_active, ["ssh.service"]), seconds=READY_SECONDS)
+    waiting.until(
+        "the submission host's sshd runs", functools.partial(_is_active, "ssh.service"), seconds=READY_SECONDS
+    )
     _note_host_key(site.slurm.submission_address)
 
 
 def run_play(*, check: bool = False) -> ansible.Play:
-    """Run the play on the host. Raises ``RuntimeError`` that names the task that failed."""
+    """Run the play on the host. Raises ``RuntimeError`` that names the failed task, or units that are not active."""
     variables = {
         "ansible_ssh_private_key_file": str(SSH_KEY),
         "ansible_ssh_common_args": SSH_OPTIONS,
@@ -73,6 +76,10 @@ def run_play(*, check: bool = False) -> ansible.Play:
     result = ansible.play("testbed", variables, check=check)
     process.say(f"{result.changes} tasks changed something: {', '.join(result.changed)}")
     if not check:
+        if stopped := [unit for unit in UNITS if not _is_active(unit)]:
+            raise RuntimeError(
+                f"after the play, {', '.join(stopped)} is not active: docker exec {CONTAINER} journalctl"
+            )
         docker.execute(CONTAINER, ["tee", STAMP], standard_input=_digest())
     return result
 
@@ -89,11 +96,12 @@ def _digest() -> str:
 
 def _is_made() -> bool:
     noted = process.succeeds(["docker", "exec", CONTAINER, "grep", "-qx", _digest(), STAMP])
-    return noted and _active(SERVICES)
+    return noted and all(map(_is_active, UNITS))
 
 
-def _active(services: Iterable[str]) -> bool:
-    return process.succeeds(["docker", "exec", CONTAINER, "systemctl", "--quiet", "is-active", *services])
+def _is_active(unit: str) -> bool:
+    # Of several units, systemctl tells whether one is active.
+    return process.succeeds(["docker", "exec", CONTAINER, "systemctl", "--quiet", "is-active", unit])
 
 
 def _ensure_ssh_key() -> None:

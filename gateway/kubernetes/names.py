@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 from gateway.site import ClaimSource, KubernetesGateway, Site, Volume
 
-API_PORT = 8000
-METRICS_PORT = 9464
-"""Port of the metrics of API server and controller: no Service and no route exposes it."""
+API_PORT = KubernetesGateway.api_port
+METRICS_PORT = KubernetesGateway.metrics_port
 SCHEDULER_PORT = 8786
 DASHBOARD_PORT = 8787
 SCHEDULER_API_PORT = 8788

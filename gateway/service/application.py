@@ -10,10 +10,13 @@ from traitlets import List, Unicode
 
 from gateway import settings
 from gateway.identity import source
-from gateway.service import audit
+from gateway.service import audit, sockets
 
 CLOSING_SECONDS = 15.0
 """How long the server waits, after SIGTERM, for answers; upstream's value."""
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted, as all do while the server restarts; the kernel may allow fewer."""
 
 QUIET = ("/api/health", settings.DASHBOARD_AUTHORIZE_PATH)
 """Paths that probes and Traefik ask so often that only the log of debugging has their accepted requests."""
@@ -70,5 +73,12 @@ class GatewayApplication(DaskGateway):  # type: ignore[misc] # upstream has no t
         await self.runner.setup()
         for address in (self.address, *self.further_addresses):
             host, _, port = address.rpartition(":")
-            await web.TCPSite(self.runner, host, int(port), backlog=128).start()
+            await _site(self.runner, host, int(port)).start()
             self.log.info("The API server listens at %s", address)
+
+
+def _site(runner: web.AppRunner, host: str, port: int) -> web.BaseSite:
+    held = sockets.passed(host, port)
+    if held is None:
+        return web.TCPSite(runner, host, port, backlog=BACKLOG)
+    return web.SockSite(runner, held, backlog=BACKLOG)

@@ -13,11 +13,9 @@ from prometheus_client import Counter, Histogram, MetricsHandler
 from traitlets import Unicode
 from traitlets.config import Configurable
 
+from gateway.service import sockets
 from gateway.service.termination import Cause, EndCause, StartFailure
 from gateway.site import Backend
-
-WAKE_SECONDS = 3600
-"""Interval at which the idle metrics server wakes."""
 
 START_FAILURES = Counter("dask_gateway_start_failures", "Clusters whose start failed.", ("backend", "cause"))
 CLUSTERS_ENDED = Counter(
@@ -85,16 +83,31 @@ class MetricsServer(ThreadingHTTPServer):
     It replaces prometheus_client's own server, which wakes twice a second while it is idle.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        """Listen. Raises ``OSError`` when another process has the port."""
-        super().__init__((host, port), MetricsHandler)
-        threading.Thread(target=self.serve_forever, args=(WAKE_SECONDS,), daemon=True).start()
+    timeout = 0
+    """Seconds for which :meth:`handle_request` waits: a connection is there when the thread calls it."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        """Answer at a listening socket, which :meth:`end` closes."""
+        super().__init__(listening.getsockname(), MetricsHandler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        self._end_sender, self._end_receiver = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for watched in (self.socket, self._end_receiver):
+                selector.register(watched, selectors.EVENT_READ)
+            while not any(key.fileobj is self._end_receiver for key, _ in selector.select()):
+                self.handle_request()
 
     def end(self) -> None:
-        """Stop, and close the port."""
-        # Wake the server's thread: it would notice the end only after WAKE_SECONDS.
-        self.socket.shutdown(socket.SHUT_RDWR)
-        self.shutdown()
+        """Stop, and close the socket."""
+        # A shutdown of the socket would wake the thread too, but would end the socket for systemd as well.
+        self._end_sender.close()
+        self._thread.join()
+        self._end_receiver.close()
         self.server_close()
 
 
@@ -113,7 +126,8 @@ class Measured(Configurable):
         """Start to serve metrics, then set upstream up. Raises ``OSError`` when another process has the port."""
         host, _, port = self.metrics_address.rpartition(":")
         begin(self.kind)
-        self.metrics_server = MetricsServer(host, int(port))
+        address = host, int(port)
+        self.metrics_server = MetricsServer(sockets.passed(*address) or socket.create_server(address))
         await super().setup()  # type: ignore[misc] # upstream's
 
     async def cleanup(self) -> None:

@@ -1,5 +1,6 @@
 """The sections ``kubernetes`` and ``slurm``: the two gateways, their bounds, and where their clusters run."""
 
+import itertools
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -209,11 +210,21 @@ class Placement(Model):
     tolerations: tuple[dict[str, str], ...] = ()
 
 
+def _check_ports_differ(gateway: Gateway, *keys: str) -> None:
+    """Refuse two ports of one machine that are equal: the second process could not listen."""
+    for one, other in itertools.combinations(keys, 2):
+        if getattr(gateway, one) == getattr(gateway, other):
+            raise ValueError(f"{one} and {other} are both {getattr(gateway, one)}; choose another {one}")
+
+
 class KubernetesGateway(Gateway):
     """The gateway on Kubernetes (Geddes)."""
 
     workers_label: ClassVar[str] = "Kubernetes workers"
     alternative: ClassVar[str] = ""
+    api_port: ClassVar[int] = 8000
+    metrics_port: ClassVar[int] = 9464
+    """Port of the metrics of API server and controller: no Service and no route exposes it."""
 
     release: Name
     """Name of the gateway's objects and value of the label ``gateway.dask.org/instance``."""
@@ -256,6 +267,11 @@ class KubernetesGateway(Gateway):
                 f"clusters_namespace and namespace are both {self.namespace}: the quota and the rights in the namespace"
                 " of users' clusters would concern the other pods and Secrets there"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        _check_ports_differ(self, "proxied_api_port", "api_port", "metrics_port")
         return self
 
     def total_of(self, user_class: str | None) -> UserTotal:
@@ -309,7 +325,7 @@ class SlurmGateway(Gateway):
     """Address at which Geddes reaches the submission host."""
     api_port: Port
     """Port of the server on the submission host; the server listens on loopback only."""
-    metrics_address: IpAddress = "127.0.0.1"
+    metrics_address: IpAddress
     """Address of the metrics on the submission host; beyond loopback, a firewall must admit only Prometheus."""
     metrics_port: Port
     cluster_name: Name
@@ -348,6 +364,11 @@ class SlurmGateway(Gateway):
                 f"timeouts.lifetime_seconds is {self.timeouts.lifetime_seconds}, and SLURM's shortest time limit is"
                 f" {LEAST_SLURM_LIFETIME_SECONDS} s"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        _check_ports_differ(self, "api_port", "metrics_port", "proxy_port")
         return self
 
     @property

@@ -4,18 +4,22 @@ import re
 
 import pytest
 
-from tests.ansible.hosts import site
+from tests.ansible.hosts import run_as, site
 
 pytestmark = pytest.mark.e2e
 
 GATEWAY = "dask-gateway.service"
+GATEWAY_SOCKET = "dask-gateway.socket"
 PROXY = "dask-gateway-proxy.service"
 PROXY_SOCKET = "dask-gateway-proxy.socket"
 MOST_EXPOSURE = 2.5
 """Bound on what `systemd-analyze security` says of the proxy; an unprotected service has 9.6."""
+PORTS = ["api_port", "metrics_port", "proxy_port"]
+LISTEN = "import socket, sys; socket.create_server((sys.argv[1], int(sys.argv[2])))"
+ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=60).status)"
 
 
-@pytest.mark.parametrize("name", ["sssd.service", "munge.service", GATEWAY, PROXY, PROXY_SOCKET])
+@pytest.mark.parametrize("name", ["sssd.service", "munge.service", GATEWAY, GATEWAY_SOCKET, PROXY, PROXY_SOCKET])
 def test_services_run_and_start_with_the_machine(host, name: str) -> None:
     service = host.service(name)
     assert service.is_running
@@ -38,11 +42,33 @@ def test_the_proxy_may_gain_no_rights(host) -> None:
 
 
 @pytest.mark.finding("R2")
-def test_systemd_holds_the_proxys_port(host) -> None:
-    """After a crash of the proxy, no other program can take the port."""
-    port = f"sport = :{site().slurm.proxy_port}"
+@pytest.mark.parametrize("name", PORTS)
+def test_systemd_holds_the_ports(host, name: str) -> None:
+    """After a crash, no other program can take a port of server or proxy."""
+    port = f"sport = :{getattr(site().slurm, name)}"
     listening = host.check_output("ss --no-header --listening --tcp --numeric --processes %s", port)
     assert '("systemd",pid=1,' in listening
+
+
+@pytest.mark.finding("R2")
+def test_no_user_can_take_the_ports_of_a_stopped_server(host) -> None:
+    """The program on the server's port would get each user's token of the hub."""
+    slurm = site().slurm
+    host.check_output("systemctl stop %s", GATEWAY)
+    try:
+        for address, port in (("127.0.0.1", slurm.api_port), (slurm.metrics_address, slurm.metrics_port)):
+            ended = run_as(host, "bob", ["python3", "-c", LISTEN, address, str(port)])
+            assert "Address already in use" in ended.stderr
+    finally:
+        host.check_output("systemctl start %s", GATEWAY)
+
+
+def test_a_request_waits_for_a_stopped_server(host) -> None:
+    slurm = site().slurm
+    for port in (slurm.api_port, slurm.proxy_port):
+        host.check_output("systemctl stop %s", GATEWAY)
+        assert host.check_output("python3 -c %s %s", ASK, f"http://127.0.0.1:{port}/api/health") == "200"
+        assert host.service(GATEWAY).is_running
 
 
 def test_the_proxy_alone_listens_to_other_machines(host) -> None:

@@ -95,7 +95,7 @@ def _everywhere(*arguments: str) -> Sequence[str]:
 
 def slurm() -> Sources:
     """Return the sources on SLURM's machines and the submission host."""
-    units = ("dask-gateway", "dask-gateway-proxy", "dask-gateway-proxy.socket")
+    units = ("dask-gateway", "dask-gateway.socket", "dask-gateway-proxy", "dask-gateway-proxy.socket")
     fields = "jobid,user,state,exitcode,start,end,nodelist,workdir%80"
     journal = ("journalctl", "--no-pager", "--lines", "500", *(f"--unit={unit}" for unit in (*units, "sssd")))
     return {

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from gateway.identity.source import Proxies
 from gateway.kubernetes.api.configuration import api_config
 from gateway.service import middleware
 from gateway.service.application import GatewayApplication
+from tests.unit.service import held
 
 pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web.NotAppKeyWarning")
 
@@ -33,12 +35,12 @@ def free_port():
         return found.getsockname()[1]
 
 
-@pytest.fixture
-async def ports():
-    direct, proxied = free_port(), free_port()
+@asynccontextmanager
+async def running(direct, *further):
+    """Run the application at these ports of loopback."""
     application = GatewayApplication(
         address=f"127.0.0.1:{direct}",
-        further_addresses=[f"127.0.0.1:{proxied}"],
+        further_addresses=[f"127.0.0.1:{port}" for port in further],
         log=logging.getLogger("test-requests"),
     )
     application.authenticator = application.backend = Part()
@@ -47,15 +49,22 @@ async def ports():
         request["user"] = SimpleNamespace(name="alice")
         return web.Response()
 
-    application.app = web.Application(middlewares=middleware.all_of(Proxies(port=proxied)))
+    application.app = web.Application(middlewares=middleware.all_of(Proxies(port=(further or (None,))[0])))
     application.app.router.add_get("/", answer)
-    await application.setup()
     try:
-        yield SimpleNamespace(direct=direct, proxied=proxied)
+        await application.setup()
+        yield
     finally:
         await application.cleanup()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().remove_signal_handler(number)
+
+
+@pytest.fixture
+async def ports():
+    direct, proxied = free_port(), free_port()
+    async with running(direct, proxied):
+        yield SimpleNamespace(direct=direct, proxied=proxied)
 
 
 @pytest.mark.finding("R10")
@@ -77,3 +86,21 @@ def test_the_api_listens_for_its_proxy_on_a_port_of_its_own(testbed_site):
     application = GatewayApplication(config=api_config(testbed_site))
     assert application.address == ":8000"
     assert application.further_addresses == [f":{testbed_site.kubernetes.proxied_api_port}"]
+
+
+@pytest.mark.finding("R2")
+async def test_a_restart_refuses_no_connection():
+    """While no server runs, systemd holds the port: no other program can take it, and connections wait."""
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        address = port.getsockname()
+        with held.passed(port):
+            async with running(address[1]), ClientSession() as session, session.get(f"http://127.0.0.1:{address[1]}"):
+                pass
+        with pytest.raises(OSError, match="in use"):
+            socket.create_server(address)
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"GET / HTTP/1.1\r\nHost: gateway\r\n\r\n")
+        with held.passed(port):
+            async with running(address[1]):
+                assert await asyncio.wait_for(reader.readline(), 10) == b"HTTP/1.1 200 OK\r\n"
+        writer.close()

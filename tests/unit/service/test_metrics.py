@@ -23,6 +23,7 @@ from gateway.service.metrics import Measured
 from gateway.site import Backend
 from gateway.slurm.__main__ import SlurmGateway
 from gateway.slurm.configuration import server_config
+from tests.unit.service import held
 
 
 def lag(part):
@@ -175,6 +176,20 @@ async def test_metrics_are_served_while_the_process_runs_even_when_its_loop_is_b
     assert not process.runs
     with pytest.raises(urllib.error.URLError):
         read(port)
+
+
+@pytest.mark.finding("R2")
+async def test_a_port_that_systemd_holds_outlives_the_process():
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        address = port.getsockname()
+        for _ in range(2):
+            with held.passed(port):
+                process = Process(metrics_address=f"127.0.0.1:{address[1]}")
+                await process.setup()
+                assert "dask_gateway_event_loop_lag" in await asyncio.to_thread(read, address[1])
+                await process.cleanup()
+            with pytest.raises(OSError, match="in use"):
+                socket.create_server(address)
 
 
 async def test_a_taken_port_is_an_error_and_what_never_began_can_end():

@@ -95,6 +95,21 @@ def test_clusters_share_their_namespace_with_nothing(tmp_path):
     assert "clusters_namespace and namespace are both cms" in fault
 
 
+@pytest.mark.parametrize(
+    ("gateway", "ports", "said"),
+    [
+        ("slurm", {"metrics_port": 8088}, "api_port and metrics_port are both 8088"),
+        ("slurm", {"api_port": 8000}, "api_port and proxy_port are both 8000"),
+        ("slurm", {"proxy_port": 8089}, "metrics_port and proxy_port are both 8089"),
+        ("kubernetes", {"proxied_api_port": 8000}, "proxied_api_port and api_port are both 8000"),
+        ("kubernetes", {"proxied_api_port": 9464}, "proxied_api_port and metrics_port are both 9464"),
+    ],
+)
+def test_each_process_has_a_port_of_its_own(tmp_path, gateway, ports, said):
+    (fault,) = faults(changed(tmp_path, lambda data: data[gateway].update(ports)))
+    assert said in fault
+
+
 @pytest.mark.parametrize("gateway", ["kubernetes", "slurm"])
 def test_the_number_of_workers_is_always_bounded(tmp_path, gateway):
     assert faults(changed(tmp_path, lambda data: data[gateway].pop("maximum_workers"))) == (

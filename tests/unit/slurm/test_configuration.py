@@ -5,6 +5,7 @@ from dask_gateway_server.options import Options
 
 from gateway.slurm.__main__ import SlurmGateway, main
 from gateway.slurm.configuration import server_config
+from tests.unit.slurm.proxy.conftest import rendered
 
 
 def test_server_keeps_clusters_over_a_restart(testbed_site):
@@ -19,6 +20,14 @@ def test_only_the_proxy_is_reachable_from_elsewhere(testbed_site):
     config = server_config(testbed_site)
     assert config.DaskGateway.address == "127.0.0.1:8088"
     assert config.FacilitySlurmBackend.api_url == "http://submission:8000/api"
+
+
+@pytest.mark.finding("R2")
+def test_systemd_listens_at_the_addresses_of_the_server(testbed_site):
+    config = server_config(testbed_site)
+    unit = rendered("dask-gateway.socket.j2", testbed_site.model_dump(mode="json"))
+    held = [line.removeprefix("ListenStream=") for line in unit.splitlines() if line.startswith("ListenStream=")]
+    assert held == [config.DaskGateway.address, config.Measured.metrics_address]
 
 
 def test_start_timeout_is_of_schedulers_and_waiting_workers_are_no_failure(testbed_site):

@@ -76,12 +76,18 @@ class Front:
 
 
 @pytest.fixture
-def front(tmp_path: Path, testbed_site: Site) -> Iterator[Front]:
+def trusted_proxies() -> list[str]:
+    """The site's key; a test may replace it."""
+    return []
+
+
+@pytest.fixture
+def front(tmp_path: Path, testbed_site: Site, trusted_proxies: list[str]) -> Iterator[Front]:
     """Run Traefik."""
     routes, static, log = tmp_path / "routes.yml", tmp_path / "traefik.yml", tmp_path / "log"
     routes.write_text("{}")
     site = testbed_site.model_dump(mode="json")
-    site["slurm"]["routes_file"] = str(routes)
+    site["slurm"].update(routes_file=str(routes), trusted_proxies=trusted_proxies)
     static.write_text(rendered("traefik.yml.j2", site, gateway_proxy_read_seconds=READ_SECONDS))
     with socket.create_server(("127.0.0.1", 0)) as port, log.open("wb") as output:
         process = subprocess.Popen(

@@ -46,6 +46,8 @@ class Pages(http.server.BaseHTTPRequestHandler):
         for name in ("Authorization", "Cookie"):
             if name in self.headers:
                 self.wfile.write(f" with {name}".encode())
+        if self.path == "/api/source":
+            self.wfile.write(f" for {self.headers['X-Forwarded-For']}".encode())
         if self.headers[dashboard_guard.HEADER] == "secret":
             self.wfile.write(b" by the proxy")
 
@@ -118,6 +120,16 @@ def test_a_dashboard_opens_to_visitors_whom_the_server_admits_and_gets_no_creden
     assert (status, text) == (403, "/dashboards/authorize of " + text.rpartition(" of ")[2])
     headers = {"Authorization": "token alice", "Cookie": "dask-dashboard=x", dashboard_guard.HEADER: "made-up"}
     assert served.get(page, Host="gateway", **headers) == (200, "/status of gateway by the proxy")
+
+
+@pytest.mark.finding("R10")
+@pytest.mark.parametrize(
+    ("trusted_proxies", "source"),
+    [([], "127.0.0.1"), (["192.0.2.0/24"], "127.0.0.1"), (["192.0.2.0/24", "127.0.0.1/32"], "198.51.100.1, 127.0.0.1")],
+)
+def test_traefik_believes_the_trusted_proxies_of_the_site_alone(served, source):
+    headers = {"X-Forwarded-For": "198.51.100.1"}
+    assert served.get("/api/source", Host="gateway", **headers)[1].endswith(f" for {source}")
 
 
 @pytest.mark.parametrize("name", [f"daskgateway-{'2' * 32}", "gateway"])
