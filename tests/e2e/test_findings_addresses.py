@@ -72,6 +72,7 @@ def test_a_first_heartbeat_tells_no_address(bob: Notebook, administrator: SlurmA
         bob.run(f"import threading\nthreading.Thread(target=lambda: {submit}, daemon=True).start()")
         until("the cluster is pending", lambda: bool(bob.run(PENDING)), seconds=30)
         (name,) = bob.run(PENDING)
+        until("its job waits", lambda: "job" in administrator.object_kinds(name), seconds=30)
         token = (administrator.folder("bob", name) / cluster_folder.TOKEN).read_text()
         statuses = [post(bob, name, "heartbeat", token, HEARTBEAT | change) for change in ({}, *MALFORMED)]
         assert statuses == [422] * len(statuses)
