@@ -31,11 +31,13 @@ toolchain: .venv/ready ## Find, install or build Docker, kind, kubectl and Pulum
 	@.venv/bin/python -m testbed up toolchain
 
 ##@ Tests
-.PHONY: test unit e2e load soak lint
+.PHONY: test unit hostile e2e load soak breaks lint
 test: lint testbed ## Run lint and unit tests, bring up the testbed, run the end-to-end suite
 	@HOSTILE_EXAMPLES=3000 .venv/bin/python -m pytest -m "not load and not soak" --durations 60 --durations-min 5 tests
 unit: .venv/ready ## Run the tests that need neither network nor Docker
 	@.venv/bin/python -m pytest -m "not e2e" --numprocesses auto tests
+hostile: .venv/ready ## Feed 20,000 hostile examples to each test of parsers and checks; takes minutes
+	@HOSTILE_EXAMPLES=20000 .venv/bin/python -m pytest -m hostile --numprocesses auto --durations 20 tests/unit
 e2e: testbed ## Run the end-to-end suite on both back ends
 	@.venv/bin/python -m pytest -m "e2e and not load and not soak" tests
 load: testbed ## Run the load tests: many workers, users and clusters at once; too long for `make test`

@@ -1,13 +1,17 @@
 """Test which reports of schedulers the gateways accept; upstream's own check of the cluster's token runs first."""
 
+import contextlib
 from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.service import middleware, scheduler_reports
+from tests.unit.hostile import many
 
 
 @pytest.fixture
@@ -71,6 +75,26 @@ def test_a_pace_counts_each_cluster_alone_and_forgets():
         now += 10
         pace.check(f"c{number}")
     assert len(pace._full_at) <= scheduler_reports.MOST_REMEMBERED
+
+
+@many
+@given(
+    times=st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 3, allow_subnormal=False)), max_size=40),
+)
+def test_no_times_of_reports_let_a_cluster_cause_more_writes(times):
+    """Each time is the distance to the report before, of any cluster."""
+    now = 0.0
+    pace = scheduler_reports.Pace(clock=lambda: now)
+    accepted = {name: [] for name in "abc"}
+    for name, distance in times:
+        now += distance
+        with contextlib.suppress(web.HTTPTooManyRequests):
+            pace.check(name)
+            accepted[name].append(now)
+    for found in accepted.values():
+        for first, begin in enumerate(found):
+            for last, end in enumerate(found[first:], start=1):
+                assert last <= scheduler_reports.BURST + (end - begin) / scheduler_reports.LEAST_SECONDS + 1e-6
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "7", '"x"', "\x00"])
