@@ -45,6 +45,9 @@ load: testbed ## Run the load tests: many workers, users and clusters at once; t
 	@.venv/bin/python -m pytest -m load tests
 soak: testbed ## Attack both gateways for SOAK_SECONDS (1200) each, beside a working user; too long for `make test`
 	@.venv/bin/python -m pytest -m soak -s tests/e2e/test_soak.py
+FINDING ?=
+breaks: testbed ## Remove each defence in the running testbed, FINDING=R3 one row's, and see that the tests of its attack fail
+	@.venv/bin/python -m tests.e2e.defences $(FINDING)
 lint: .venv/ready ## Run ruff, mypy and ansible-lint, check the site files and the JSON schema
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check --quiet .

@@ -24,7 +24,7 @@ lines = st.one_of(st.tuples(st.just("row"), rows), st.tuples(st.just("other"), t
 
 
 @many
-@given(printed=st.lists(lines, max_size=8))
+@given(printed=st.lists(lines, max_size=5))
 @example(printed=[("row", "17|RUNNING|20001\n"), ("other", "x|None\n17|RUNNING|alice|20001|20000|r/c|None\n")])
 @example(
     printed=[("other", "17|RUNNING|20001\0\n"), ("other", " 17|RUNNING|20001\n"), ("other", "17|RUNNING|20001|\n")]
