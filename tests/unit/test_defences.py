@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.defences import removal, runs
+from tests.e2e.defences import __main__ as program
+from tests.e2e.defences import runs
 from tests.e2e.defences.catalogue import DEFENCES
+from tests.e2e.defences.defence import Defence
 from tests.e2e.defences.removal import Both, Edit, EditError, Removal
 from tests.unit.sources import ROOT
 
@@ -125,13 +127,48 @@ def test_only_a_tests_own_assertion_shows_that_the_attack_worked(message, is_att
     assert not run.all_passed(1)
 
 
-def test_pytest_is_run_and_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(removal, "SAVED", tmp_path)
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder for the files of runs, with a test that passes while the file ``defence`` exists."""
     monkeypatch.setattr(runs, "SAVED", tmp_path)
+    path = tmp_path / "defence"
+    path.touch()
     test = tmp_path / "test_made.py"
-    test.write_text("def test_good(): pass\ndef test_bad(): assert 1 == 2\n")
-    run = runs.run([str(test)], "made")
-    assert [outcome.kind for outcome in run.outcomes] == ["passed", "failure"]
-    assert run.outcomes[1].failed_by(runs.ASSERTION)
-    assert "test_bad" in run.log.read_text()
-    assert runs.run([f"{test}::test_gone"], "gone").lines()[0] == "pytest ran no test"
+    test.write_text(f"from pathlib import Path\ndef test_attack(): assert Path({str(path)!r}).exists()\n")
+    return tmp_path
+
+
+class File(Removal):
+    """Removes a file, or does not."""
+
+    def __init__(self, path, removes):
+        self.path, self.removes = path, removes
+
+    def remove(self):
+        if self.removes:
+            self.path.unlink()
+
+    def restore(self):
+        self.path.touch()
+
+
+@pytest.mark.parametrize("removes", [True, False])
+def test_a_defence_is_proven_by_a_test_that_fails_only_without_it(folder, capsys, removes):
+    made = Defence("R0", "anybody enters", File(folder / "defence", removes), (f"{folder}/test_made.py::test_attack",))
+    assert program.break_one(made) == removes
+    printed = capsys.readouterr().out
+    assert ("FAIL as they must" in printed) == removes
+    assert ("test_made::test_attack: failure: AssertionError: assert" in printed) == removes
+    assert "with it, its tests pass" in printed
+
+
+def test_a_removal_that_fails_is_told_and_restored(folder, capsys):
+    noted = []
+    made = Defence("R0", "anybody enters", Part(noted, "a", EditError("not one")), ("a",))
+    assert program.break_one(made) is False
+    assert "the defence can't be removed\n       EditError: not one" in capsys.readouterr().out
+    assert noted == ["remove a", "restore a"]
+
+
+def test_a_run_without_tests_is_told(folder):
+    assert runs.run([f"{folder}/test_made.py::test_gone"], "gone").lines()[0] == "pytest ran no test"

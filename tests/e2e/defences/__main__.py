@@ -1,15 +1,17 @@
 """Remove each defence, see its tests fail, restore it, see them pass: ``python -m tests.e2e.defences [FINDING...]``.
 
-Prints one line for each step and exits with 1 when a test passes without its defence, or fails with it. ``--list``
-prints the catalogue.
+Prints a line for each step, and below it one for each test. Exits with 1 when a test passes without its defence, fails
+without it by another reason, or fails with it. ``--list`` prints the catalogue.
 """
 
 import argparse
 import contextlib
+import re
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from release.process import CommandError
 from tests.e2e.defences import runs
@@ -17,7 +19,7 @@ from tests.e2e.defences.catalogue import DEFENCES
 from tests.e2e.defences.defence import Defence
 from tests.e2e.defences.removal import EditError
 
-FAULTS = (CommandError, EditError, TimeoutError, OSError, ValueError, LookupError)
+FAULTS = (CommandError, EditError, OSError, ValueError, LookupError, subprocess.SubprocessError)
 """What a removal may raise when the testbed is not as it expects."""
 
 
@@ -41,9 +43,11 @@ def main() -> int:
 
 
 def _break_all(chosen: Sequence[Defence]) -> int:
-    for defence in chosen:
-        # Of a run that was killed.
-        defence.removal.restore()
+    # A run that was killed has restored nothing.
+    fault = "of an earlier run can't be restored"
+    restored = [_done(defence, fault, defence.removal.restore) for defence in DEFENCES]
+    if not all(restored):
+        return 1
     unproven = [f"{defence.finding} ({defence.what})" for defence in chosen if not break_one(defence)]
     print(f"{len(chosen) - len(unproven)} of {len(chosen)} defences: their tests fail without them and pass with them.")
     for line in unproven:
@@ -53,20 +57,27 @@ def _break_all(chosen: Sequence[Defence]) -> int:
 
 def break_one(defence: Defence) -> bool:
     """Prove a defence; return whether its tests failed without it, by the attack's reason, and passed with it."""
-    name, count = f"{defence.finding}-{DEFENCES.index(defence)}", len(defence.tests)
-    with _timed(defence, f"removed: {defence.what}"), contextlib.ExitStack() as stack:
+    name, count = f"{defence.finding}-{re.sub('[^a-z]+', '-', defence.what.lower())[:40]}", len(defence.tests)
+    _say(defence, f"removing the defence, so that {defence.what}")
+    with contextlib.ExitStack() as stack:
         if not _done(defence, "can't be removed", lambda: stack.enter_context(defence.removal.removed())):
             return False
+        begin = time.monotonic()
         run = runs.run(defence.tests, f"{name}-removed")
         has_failed = run.all_failed(count, defence.reason)
-        title = "its tests FAIL without it, as they must" if has_failed else "its tests do NOT fail by the attack"
-        _say(defence, title, run.lines())
-        if not _done(defence, "can't be restored; run `make testbed`", stack.close):
+        title = (
+            "without it, its tests FAIL as they must"
+            if has_failed
+            else "without it, its tests do NOT fail by the attack"
+        )
+        _say(defence, f"{title} ({time.monotonic() - begin:.0f} s)", run.lines())
+        if not _done(defence, "can't be restored", stack.close):
             return False
-    with _timed(defence, "restored"):
-        run = runs.run(defence.tests, f"{name}-restored")
-        has_passed = run.all_passed(count)
-        _say(defence, "its tests pass with it" if has_passed else "its tests do NOT pass with it", run.lines())
+    begin = time.monotonic()
+    run = runs.run(defence.tests, f"{name}-restored")
+    has_passed = run.all_passed(count)
+    title = "with it, its tests pass" if has_passed else "with it, its tests do NOT pass"
+    _say(defence, f"{title} ({time.monotonic() - begin:.0f} s)", run.lines())
     return has_failed and has_passed
 
 
@@ -77,15 +88,6 @@ def _done(defence: Defence, fault: str, act: Callable[[], object]) -> bool:
         _say(defence, f"the defence {fault}", [f"{type(error).__name__}: {error}"])
         return False
     return True
-
-
-@contextlib.contextmanager
-def _timed(defence: Defence, what: str) -> Iterator[None]:
-    begin = time.monotonic()
-    try:
-        yield
-    finally:
-        _say(defence, f"{what} ({time.monotonic() - begin:.0f} s)")
 
 
 def _say(defence: Defence, text: str, more: Sequence[str] = ()) -> None:
