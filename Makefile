@@ -32,8 +32,9 @@ toolchain: .venv/ready ## Find, install or build Docker, kind, kubectl and Pulum
 
 ##@ Tests
 .PHONY: test unit hostile e2e load soak breaks lint
-test: lint testbed ## Run lint and unit tests, bring up the testbed, run the end-to-end suite
-	@HOSTILE_EXAMPLES=3000 .venv/bin/python -m pytest -m "not load and not soak" --durations 60 --durations-min 5 tests
+test: lint testbed ## Run lint, bring up the testbed, run unit tests, 3,000 hostile inputs to each parser, and the end-to-end suite
+	@HOSTILE_EXAMPLES=3000 .venv/bin/python -m pytest -m hostile --numprocesses auto --durations 5 tests/unit
+	@.venv/bin/python -m pytest -m "not hostile and not load and not soak" --durations 60 --durations-min 5 tests
 unit: .venv/ready ## Run the tests that need neither network nor Docker
 	@.venv/bin/python -m pytest -m "not e2e" --numprocesses auto tests
 hostile: .venv/ready ## Feed 20,000 hostile examples to each test of parsers and checks; takes minutes
