@@ -31,11 +31,14 @@ toolchain: .venv/ready ## Find, install or build Docker, kind, kubectl and Pulum
 	@.venv/bin/python -m testbed up toolchain
 
 ##@ Tests
-.PHONY: test unit e2e load soak lint
-test: lint testbed ## Run lint and unit tests, bring up the testbed, run the end-to-end suite
-	@HOSTILE_EXAMPLES=3000 .venv/bin/python -m pytest -m "not load and not soak" --durations 60 --durations-min 5 tests
+.PHONY: test unit hostile e2e load soak breaks lint
+test: lint testbed ## Run lint, bring up the testbed, run unit tests, 3,000 hostile inputs to each parser, and the end-to-end suite
+	@HOSTILE_EXAMPLES=3000 .venv/bin/python -m pytest -m hostile --numprocesses auto --durations 5 tests/unit
+	@.venv/bin/python -m pytest -m "not hostile and not load and not soak" --durations 60 --durations-min 5 tests
 unit: .venv/ready ## Run the tests that need neither network nor Docker
 	@.venv/bin/python -m pytest -m "not e2e" --numprocesses auto tests
+hostile: .venv/ready ## Feed 20,000 hostile examples to each test of parsers and checks; takes minutes
+	@HOSTILE_EXAMPLES=20000 .venv/bin/python -m pytest -m hostile --numprocesses auto --durations 20 tests/unit
 e2e: testbed ## Run the end-to-end suite on both back ends
 	@.venv/bin/python -m pytest -m "e2e and not load and not soak" tests
 load: testbed ## Run the load tests: many workers, users and clusters at once; too long for `make test`
@@ -43,6 +46,9 @@ load: testbed ## Run the load tests: many workers, users and clusters at once; t
 	@.venv/bin/python -m pytest -m load tests
 soak: testbed ## Attack both gateways for SOAK_SECONDS (1200) each, beside a working user; too long for `make test`
 	@.venv/bin/python -m pytest -m soak -s tests/e2e/test_soak.py
+FINDING ?=
+breaks: testbed ## Remove each defence in the running testbed, FINDING=R3 one row's, and see that the tests of its attack fail
+	@.venv/bin/python -m tests.e2e.defences $(FINDING)
 lint: .venv/ready ## Run ruff, mypy and ansible-lint, check the site files and the JSON schema
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check --quiet .

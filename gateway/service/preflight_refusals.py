@@ -6,7 +6,7 @@ from aiohttp import web
 from dask_gateway_server.routes import api_handler
 
 from gateway.as_user import refusals
-from gateway.errors import Refusal
+from gateway.errors import Refusal, one_line
 
 PATH = f"/api/v1/clusters/{{cluster_name}}/{refusals.PATH}"
 
@@ -31,4 +31,4 @@ def text_of(content: object) -> str:
         raise Refusal(
             f"A refusal is an object with {refusals.TEXT!r} alone: 1 to {refusals.MOST_CHARACTERS} characters."
         )
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return one_line(text)

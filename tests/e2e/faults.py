@@ -172,6 +172,16 @@ def drained(nodes: str) -> Iterator[None]:
         docker.execute(SLURMCTLD, _update(nodes, "state=resume"))
 
 
+@contextmanager
+def cordoned() -> Iterator[None]:
+    """Cordon the Kubernetes node: it takes no new pods."""
+    cluster.kubectl("cordon", cluster.NODE)
+    try:
+        yield
+    finally:
+        cluster.kubectl("uncordon", cluster.NODE)
+
+
 def kill_processes(words: str) -> None:
     """Kill the processes on all compute nodes whose command line matches these words."""
     for node in slurm.NODES:

@@ -1,11 +1,14 @@
 """A scheduler's messages tell no address: the gateway knows from SLURM or Kubernetes where a scheduler is."""
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from gateway.kubernetes import names
+from gateway.kubernetes.controller.lifecycle import is_ready
 from gateway.site import Backend
 from gateway.slurm import cluster_folder
 from testbed import docker
@@ -13,7 +16,8 @@ from testbed.waiting import until
 from tests.e2e import faults, notebooks
 from tests.e2e.administration import SlurmAdministrator
 from tests.e2e.back_ends import on_kubernetes, on_slurm
-from tests.e2e.machines import RELEASE, SETTINGS, SLURMCTLD, kubectl, kubectl_clusters, of_cluster
+from tests.e2e.faults import living_pods
+from tests.e2e.machines import RELEASE, SETTINGS, SLURMCTLD, kubectl_clusters, of_cluster
 from tests.e2e.notebooks import Notebook, on_worker
 from tests.e2e.test_impersonation import REQUEST
 
@@ -93,17 +97,42 @@ def on_scheduler(kernel: Notebook) -> list[str]:
 @on_kubernetes
 @pytest.mark.finding("R4a")
 def test_a_scheduler_is_routed_to_at_its_pods_address(bob: Notebook) -> None:
-    name = notebooks.start_cluster(bob)
-    selector = names.selector(names.component_labels(RELEASE, names.API_COMPONENT))
-    others = kubectl("get", "pods", "--selector", selector, "--output", "json")
-    foreign = json.loads(others)["items"][0]["status"]["podIP"]
-    assert post(bob, name, "start", token_of(bob), {"address": foreign}) == 200
-    pod = kubectl_clusters("get", "pods", "--selector", of_cluster(name, names.SCHEDULER_COMPONENT), "--output", "json")
-    (scheduler,) = json.loads(pod)["items"]
-    slices = kubectl_clusters("get", "endpointslices", "--selector", of_cluster(name), "--output", "json")
-    found = [endpoint["addresses"] for item in json.loads(slices)["items"] for endpoint in item["endpoints"]]
-    assert found == [[scheduler["status"]["podIP"]]]
+    """Bob forges his scheduler's start report while its pod waits for a node: no address is known yet."""
+    foreign = living_pods(names.selector(names.component_labels(RELEASE, names.API_COMPONENT)))[0]["status"]["podIP"]
+    with faults.cordoned():
+        name = bob.run(f"gateway.submit(**{notebooks.SMALL!r})")
+        until("the scheduler has a pod", lambda: bool(scheduler_pods(name)), seconds=30)
+        token = token_in_secret(name)
+        until(
+            "the gateway takes the report",
+            lambda: post(bob, name, "start", token, {"address": foreign}) == 200,
+            seconds=15,
+            pause_seconds=2,
+        )
+    until("the scheduler is ready", lambda: any(map(is_ready, scheduler_pods(name))), seconds=90)
+    (scheduler,) = scheduler_pods(name)
+    assert endpoint_addresses(name) == [[scheduler["status"]["podIP"]]]
+    bob.run(f"cluster = gateway.connect({name!r}, shutdown_on_close=True)\n{notebooks.scale_and_connect(1)}")
+    assert post(bob, name, "start", token, {"address": foreign}) == 200
+    assert endpoint_addresses(name) == [[scheduler["status"]["podIP"]]]
     assert on_worker(bob, "6 * 7") == 42
+
+
+def scheduler_pods(name: str) -> list[dict[str, Any]]:
+    return living_pods(of_cluster(name, names.SCHEDULER_COMPONENT))
+
+
+def token_in_secret(name: str) -> str:
+    """Return the token of a cluster, which its scheduler's pod mounts."""
+    listed = json.loads(kubectl_clusters("get", "secrets", "--selector", of_cluster(name), "--output", "json"))
+    (token,) = (item["data"]["api-token"] for item in listed["items"] if "api-token" in item["data"])
+    return b64decode(token).decode()
+
+
+def endpoint_addresses(name: str) -> list[list[str]]:
+    """Return the addresses to which the cluster's Service leads."""
+    slices = json.loads(kubectl_clusters("get", "endpointslices", "--selector", of_cluster(name), "--output", "json"))
+    return [endpoint["addresses"] for item in slices["items"] for endpoint in item["endpoints"]]
 
 
 @pytest.mark.finding("R4g")

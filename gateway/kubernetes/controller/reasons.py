@@ -6,7 +6,7 @@ from typing import Any
 from dask_gateway_server.backends.kubernetes.controller import get_container_status
 
 from gateway.as_user import preflight
-from gateway.errors import Refusal
+from gateway.errors import Refusal, one_line
 from gateway.kubernetes import names
 from gateway.service.termination import EndCause, StartFailure, Termination
 
@@ -86,5 +86,5 @@ def _told(item: Mapping[str, Any]) -> tuple[StartFailure, str]:
 
 def _line(text: str) -> str:
     """Return the text as one line of bounded length, because the API server sends it as an HTTP reason."""
-    line = " ".join(text.split())
+    line = one_line(text)
     return line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]} ..."

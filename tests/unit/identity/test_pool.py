@@ -1,19 +1,18 @@
 """Test which accounts of JupyterHub's auth state an external user gets, and that hostile states give no other."""
 
 import dataclasses
-import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Refusal
 from gateway.identity import accounts, pool
 from gateway.identity.accounts import Account, AccountUnknown
 from gateway.site import AccountSource, Hub, Pool
+from tests.unit.hostile import many
 from tests.unit.identity.samples import ENV, ERIN
 
-EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "100"))
 POOL = Pool(account_pattern="paf[0-9]{4}")
 HUB = Hub(api_url="http://hub/hub/api", public_url="http://hub/hub", service_name="dask-gateway")
 STATED = Account("erin-fnal", 30002, 30000, (31001,))
@@ -72,7 +71,7 @@ entries = st.one_of(
 )
 
 
-@settings(max_examples=EXAMPLES)
+@many
 @given(states, entries, st.sampled_from(EXTERNAL))
 def test_a_hostile_auth_state_gives_no_other_account(testbed_site, state, entry, source):
     try:

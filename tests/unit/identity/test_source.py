@@ -1,16 +1,15 @@
 """Test which source address a request has, and that X-Forwarded-For of others changes nothing."""
 
 import ipaddress
-import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.identity.source import LOOPBACK, UNKNOWN, Proxies, proxies_of
 from gateway.site import Backend
+from tests.unit.hostile import many
 
-EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "100"))
 PORT, PROXIED = 8000, 8001
 INGRESS = Proxies((ipaddress.ip_network("10.1.0.0/16"),), PROXIED)
 pytestmark = pytest.mark.finding("R4g")
@@ -51,7 +50,7 @@ texts = st.one_of(
 )
 
 
-@settings(max_examples=EXAMPLES)
+@many
 @given(st.lists(texts, max_size=4), st.ip_addresses(v=4))
 def test_what_a_client_sends_is_no_source(forged, client):
     """The own proxy appends the client's address to what the client sends."""
@@ -61,7 +60,7 @@ def test_what_a_client_sends_is_no_source(forged, client):
     assert INGRESS.source_of(str(client), PORT, forged) == str(client) or client in INGRESS.networks[0]
 
 
-@settings(max_examples=EXAMPLES)
+@many
 @given(st.lists(texts, max_size=4), texts)
 def test_a_source_is_an_address_or_unknown(forwarded, peer):
     source = INGRESS.source_of(peer, PORT, forwarded)

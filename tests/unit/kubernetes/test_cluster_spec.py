@@ -4,7 +4,7 @@ import contextlib
 import copy
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Refusal
@@ -12,6 +12,7 @@ from gateway.kubernetes import cluster_spec
 from gateway.request.environments import PATH_MAX
 from gateway.request.quota import Resources
 from gateway.site import GIB
+from tests.unit.hostile import json_values, many
 from tests.unit.kubernetes.samples import ALICE, DAVE, spec_of
 from tests.unit.kubernetes.world import World
 
@@ -44,19 +45,19 @@ def test_the_object_of_a_directorys_user_names_no_account(testbed_site):
     assert spec_of(testbed_site, DAVE)["account"] == {"uid": 30001, "gid": 30000}
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
+@pytest.fixture(scope="module")
+def spec(testbed_site):
+    return spec_of(testbed_site, ALICE)
+
+
 FIELDS = ("username", "options", "account", "active", "replicas", "lastClient", "started")
 
 
 @pytest.mark.finding("R6")
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(field=st.sampled_from(FIELDS), value=JSON)
-def test_any_field_of_any_kind_is_taken_or_refused(testbed_site, field, value):
-    cluster = cluster_of({**spec_of(testbed_site, ALICE), field: value})
+@many
+@given(field=st.sampled_from(FIELDS), value=json_values)
+def test_any_field_of_any_kind_is_taken_or_refused(testbed_site, spec, field, value):
+    cluster = cluster_of({**spec, field: value})
     with contextlib.suppress(Refusal):
         cluster_spec.check(cluster)
         cluster_spec.named_account(cluster)

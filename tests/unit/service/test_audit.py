@@ -2,21 +2,20 @@
 
 import json
 import logging
-import os
 from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Refusal
 from gateway.identity.authenticator import PERSON
 from gateway.identity.source import Proxies
 from gateway.service import audit, middleware
+from tests.unit.hostile import many
 
-EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "100"))
 SECRET = "f3b1c0ffee"
 BODY = {"cluster_options": {"env": {"TOKEN": SECRET}}}
 pytestmark = pytest.mark.finding("R10")
@@ -114,8 +113,12 @@ async def test_requests_that_change_nothing_have_no_line(lines):
     assert await lines("GET", "/api/v1/clusters/cms.a1", route(200, "alice"), ONE) == []
 
 
-@settings(max_examples=EXAMPLES)
-@given(st.dictionaries(st.sampled_from(["user", "source", "cluster"]), st.text(max_size=400), min_size=1))
+@many
+@given(
+    st.dictionaries(
+        st.sampled_from(["user", "source", "cluster"]), st.text(max_size=2 * audit.MOST_CHARACTERS), min_size=1
+    )
+)
 def test_a_line_is_one_bounded_line_of_ascii(fields):
     line = audit.line(**fields)
     assert line.isascii()

@@ -1,13 +1,17 @@
 """Test which reports of schedulers the gateways accept; upstream's own check of the cluster's token runs first."""
 
+import contextlib
 from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.service import middleware, scheduler_reports
+from tests.unit.hostile import many
 
 
 @pytest.fixture
@@ -71,6 +75,29 @@ def test_a_pace_counts_each_cluster_alone_and_forgets():
         now += 10
         pace.check(f"c{number}")
     assert len(pace._full_at) <= scheduler_reports.MOST_REMEMBERED
+
+
+PAUSES = {".": 0.1, "-": 0.9, "=": 3.0}
+"""Seconds between reports."""
+
+
+@many
+@given(st.text(["a", "b", *PAUSES], max_size=80))
+def test_no_times_of_reports_let_a_cluster_cause_more_writes(events):
+    """Clusters ``a`` and ``b`` report, with pauses."""
+    now = 0.0
+    pace = scheduler_reports.Pace(clock=lambda: now)
+    accepted = {"a": [], "b": []}
+    for event in events:
+        now += PAUSES.get(event, 0)
+        with contextlib.suppress(web.HTTPTooManyRequests):
+            if event in accepted:
+                pace.check(event)
+                accepted[event].append(now)
+    for times in accepted.values():
+        for first, begin in enumerate(times):
+            for count, end in enumerate(times[first:], start=1):
+                assert count <= scheduler_reports.BURST + (end - begin) / scheduler_reports.LEAST_SECONDS + 1e-6
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "7", '"x"', "\x00"])

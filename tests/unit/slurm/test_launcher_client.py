@@ -4,12 +4,15 @@ import asyncio
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.errors import Refusal
 from gateway.slurm.jobs import Owner
+from gateway.slurm.launcher import connections
+from gateway.slurm.launcher.actions import ACTIONS
 from gateway.slurm.launcher_client import LauncherClient, LauncherError, read_answer
+from tests.unit.hostile import json_values, many, text
 
 ALICE = Owner("c" * 32, "alice", 20001, 20000)
 
@@ -96,19 +99,49 @@ def test_answers_of_the_launcher():
 
 
 KEYS = ["ok", "job", "refusal", "error", "skipped"]
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
-    max_leaves=8,
+NUMBERS = st.one_of(st.sampled_from(["7", "7_0", "-7", "", "7\n", "\u0667"]), text)
+ANSWERS = st.fixed_dictionaries(
+    {"ok": st.sampled_from([True, False, 1, None])},
+    optional={
+        "job": st.one_of(NUMBERS, st.integers(), st.lists(NUMBERS, max_size=1)),
+        "skipped": st.lists(st.one_of(NUMBERS, st.integers()), max_size=3),
+        "refusal": st.one_of(text, st.none()),
+        "error": st.one_of(text, st.none()),
+    },
 )
 
 
-@given(VALUES.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=50))
-def test_a_hostile_answer_is_an_error_or_a_jobs_number(line):
+@many
+@given(
+    action=st.sampled_from(sorted(ACTIONS)),
+    line=st.one_of(
+        st.one_of(ANSWERS, json_values).map(lambda value: json.dumps(value).encode()), st.binary(max_size=50)
+    ),
+)
+@example(action="submit", line=b'{"ok": true}')
+@example(action="submit", line=b'{"ok": true, "job": "7; rm"}')
+@example(action="start", line=b"[" * 60_000)
+def test_a_hostile_answer_is_an_error_or_numbers_of_jobs(action, line):
     try:
-        found = read_answer("submit", line)
+        found = read_answer(action, line)
     except (Refusal, LauncherError):
         return
-    assert len(found) == 1
-    numbers = found["skipped"] if "skipped" in found else [found["job"]]
+    assert found.keys() in ({"job"}, {"skipped"}, set())
+    assert found or action != "submit"
+    numbers = [*found.get("skipped", []), *([found["job"]] if "job" in found else [])]
     assert all(number.isascii() and number.isdigit() for number in numbers)
+
+
+LONG = st.builds(str.__mul__, text, st.sampled_from([1, connections.MOST_TEXT]))
+
+
+@many
+@given(answer=st.dictionaries(st.sampled_from(KEYS), st.one_of(LONG, st.lists(LONG, max_size=2), json_values)))
+def test_the_launchers_answer_is_one_bounded_line(answer):
+    """Texts of programs that run as the user stand in it."""
+    line = connections.line(answer)
+    assert len(line) <= connections.MOST_ANSWER_BYTES
+    assert line.count(b"\n") == 1
+    assert line.isascii()
+    texts = [value for value in json.loads(line).values() if isinstance(value, str)]
+    assert all(value.isprintable() and len(value) <= connections.MOST_TEXT for value in texts)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.service.dashboards import addresses
 from gateway.site import Backend
+from tests.unit.hostile import many
 
 pytestmark = pytest.mark.finding("R5")
 
@@ -66,6 +67,7 @@ def test_other_paths_name_none(path):
     assert addresses.cluster_of(path) is None
 
 
+@many
 @given(PATHS)
 def test_a_path_leads_to_the_cluster_that_it_names_and_never_to_another_host(path):
     cluster = addresses.cluster_of(path)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.service.dashboards import logins, signing
 from gateway.service.dashboards.logins import Visitor
+from tests.unit.hostile import many
 
 pytestmark = pytest.mark.finding("R5")
 
@@ -46,6 +47,7 @@ def test_a_changed_cookie_is_worthless(place, character):
     assert logins.visitor_of(KEY, changed, "cms.a", NOW) == (ALICE if changed == COOKIE else None)
 
 
+@many
 @given(st.text() | st.text(alphabet="ab.=_-0123456789"))
 def test_a_made_up_text_is_no_login_and_no_state(text):
     assert logins.visitor_of(KEY, text, "cms.a", NOW) is None
@@ -63,6 +65,7 @@ def test_a_state_tells_where_the_login_began_until_it_expires():
     assert logins.begun_at(OTHER, STATE, NOW) is None
 
 
+@many
 @given(st.text())
 def test_even_a_signed_state_leads_only_to_a_dashboard(path):
     begun = logins.begun_at(KEY, logins.state(KEY, path, "nonce", NOW), NOW)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.slurm.proxy.addresses import LEAST_PORT, Address, address_of
+from tests.unit.hostile import many
 
 OWN = {"submission", "172.30.0.20"}
 
@@ -62,6 +63,7 @@ def test_other_addresses_are_refused_in_a_short_line(target):
     assert len(str(caught.value)) < 600
 
 
+@many
 @given(st.one_of(st.text(), st.builds("tls://{}:{}".format, st.text(max_size=20), st.integers(0, 70_000))))
 def test_an_accepted_address_is_host_and_port_alone(target):
     try:
