@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Refusal
+from gateway.identity.hub import HubUnavailable
 from gateway.slurm.jobs import Owner
 from gateway.slurm.launcher_client import LauncherClient, LauncherError, read_answer
 
@@ -91,11 +92,13 @@ def test_answers_of_the_launcher():
         read_answer("submit", b'{"ok": true}')
     with pytest.raises(Refusal, match="not a directory of yours"):
         read_answer("start", b'{"ok": false, "refusal": "not a directory of yours"}')
+    with pytest.raises(HubUnavailable, match="JupyterHub answers 503"):
+        read_answer("start", b'{"ok": false, "hub": "JupyterHub answers 503"}')
     with pytest.raises(LauncherError, match="'submit' failed: sbatch ended"):
         read_answer("submit", b'{"ok": false, "error": "sbatch ended"}')
 
 
-KEYS = ["ok", "job", "refusal", "error", "skipped"]
+KEYS = ["ok", "job", "refusal", "error", "hub", "skipped"]
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
@@ -107,7 +110,7 @@ VALUES = st.recursive(
 def test_a_hostile_answer_is_an_error_or_a_jobs_number(line):
     try:
         found = read_answer("submit", line)
-    except (Refusal, LauncherError):
+    except (Refusal, LauncherError, HubUnavailable):
         return
     assert len(found) == 1
     numbers = found["skipped"] if "skipped" in found else [found["job"]]
