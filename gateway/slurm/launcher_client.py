@@ -71,8 +71,8 @@ async def act(owner: Owner, action: str, **arguments: Any) -> dict[str, Any]:
 def read_answer(action: str, line: bytes) -> dict[str, Any]:
     """Read the launcher's answer to an action.
 
-    Raises what :func:`act` raises when the launcher did not do the action. The user could change the answer of a process
-    with the user's account, so it is read as foreign data.
+    Raises what :func:`act` raises when the launcher did not do the action. The user could change the answer of a
+    process with the user's account, so it is read as foreign data.
     """
     try:
         answer = json.loads(line)

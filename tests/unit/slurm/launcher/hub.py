@@ -28,7 +28,7 @@ class Handler(socketserver.StreamRequestHandler):
 
 
 class Hub(socketserver.ThreadingTCPServer):
-    """Knows :data:`TOKEN` as alice's, unless ``answer`` or ``parts`` are replaced. ``asked`` has the requests' heads."""
+    """Knows :data:`TOKEN` as alice's; ``answer`` and ``parts`` replace its answer. ``asked`` has the requests' heads."""
 
     daemon_threads = True
     block_on_close = False
