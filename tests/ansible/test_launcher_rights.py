@@ -64,6 +64,7 @@ def test_the_launcher_acts_only_as_members(host: Host, changed: dict[str, object
 @pytest.fixture
 def tokens() -> dict[str, str]:
     """Return what a taken-over server may send in place of alice's token: kind of the token -> token."""
+    hub.ensure_hub()
     hub.ensure_tokens()
     return {"none": "", "made up": secrets.token_hex(16), "bob's": hub.token("bob")}
 

@@ -28,7 +28,10 @@ class Handler(socketserver.StreamRequestHandler):
 
 
 class Hub(socketserver.ThreadingTCPServer):
-    """Knows :data:`TOKEN` as alice's; ``answer`` and ``parts`` replace its answer. ``asked`` has the requests' heads."""
+    """Knows :data:`TOKEN` as alice's; ``answer`` replaces its answer, ``asked`` has the requests' heads.
+
+    :meth:`forever` and :meth:`hang` have it answer badly.
+    """
 
     daemon_threads = True
     block_on_close = False
