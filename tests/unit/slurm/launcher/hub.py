@@ -3,7 +3,10 @@
 import contextlib
 import json
 import socketserver
+import ssl
 import threading
+
+from dask_gateway_server.tls import new_keypair
 
 TOKEN = "alices-token"
 
@@ -43,6 +46,16 @@ class Hub(socketserver.ThreadingTCPServer):
     @property
     def api_url(self):
         return f"http://127.0.0.1:{self.server_address[1]}/hub/api"
+
+    def secure(self, name, place):
+        """Answer by TLS under a host name of this machine, and return the file of the authority."""
+        certificate, key = place / "hub.crt", place / "hub.key"
+        for path, content in zip((certificate, key), new_keypair(name), strict=True):
+            path.write_bytes(content)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        return str(certificate)
 
     def parts(self, head):
         """Yield the parts of an answer."""

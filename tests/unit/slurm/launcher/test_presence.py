@@ -108,13 +108,23 @@ def test_a_hub_that_is_down_starts_nothing(setting):
     assert nothing_is_done(setting)
 
 
-def test_a_hub_without_a_trusted_certificate_gets_no_token(setting):
-    setting.limit(hub_api_url=setting.hub.api_url.replace("http:", "https:"))
-    setting.hub.hang()
-    setting.hub.silent.set()
-    assert "JupyterHub gives no readable answer" in setting.start(token=CANARY)["hub"]
-    assert not any(CANARY in head for head in setting.hub.asked)
-    setting.limit(hub_ca_file=str(setting.path / "absent"))
+@pytest.mark.parametrize(("name", "is_known"), [("localhost", True), ("localhost", False), ("elsewhere", True)])
+def test_a_hub_with_https_is_asked_only_by_a_certificate_of_the_sites_authority(setting, name, is_known):
+    authority = setting.hub.secure(name, setting.path)
+    url = setting.hub.api_url.replace("http://127.0.0.1", "https://localhost")
+    setting.limit(hub_api_url=url, hub_ca_file=authority if is_known else None)
+    answer = setting.start()
+    if name == "localhost" and is_known:
+        assert answer == {"ok": True, "job": "4711"}
+        return
+    assert answer["hub"] == "JupyterHub gives no readable answer (SSLCertVerificationError)"
+    assert setting.hub.asked == []
+    assert nothing_is_done(setting)
+
+
+def test_an_authority_that_is_not_there_is_a_fault(setting):
+    url = setting.hub.api_url.replace("http:", "https:")
+    setting.limit(hub_api_url=url, hub_ca_file=str(setting.path / "absent"))
     assert "FileNotFoundError" in setting.start()["hub"]
 
 
