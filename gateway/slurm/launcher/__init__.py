@@ -7,7 +7,7 @@ asks JupyterHub whose the request's token is. It imports little, and only the st
 for its imports.
 
 A request is JSON up to the end of the connection's input. The answer is always one line of JSON: ``{"ok": true, ...}``,
-``{"ok": false, "refusal": text}`` with a text for the user, ``{"ok": false, "hub": text}`` for a fault of JupyterHub, or
-``{"ok": false, "error": text}``. A file that only root writes limits the program:
+``{"ok": false, "refusal": text}`` with a text for the user, ``{"ok": false, "hub": text}`` for a fault of JupyterHub,
+or ``{"ok": false, "error": text}``. A file that only root writes limits the program:
 :data:`gateway.slurm.launcher.requests.CONFIGURATION`.
 """
