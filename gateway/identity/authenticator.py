@@ -3,8 +3,9 @@
 JupyterHub names the user of a token; the site gives the user's class and the source of the account.
 """
 
+import copy
 import re
-from typing import Any
+from typing import Any, Self
 
 from aiohttp import web
 from dask_gateway_server.auth import JupyterHubAuthenticator, unauthorized
@@ -13,7 +14,7 @@ from traitlets import Instance, Integer, Unicode, default
 
 from gateway import settings
 from gateway.errors import Refusal
-from gateway.identity import accounts, directory, pool, source
+from gateway.identity import accounts, directory, hub, pool, source
 from gateway.identity.guard import Bounds, CredentialRefused, Guard, TooManyAttempts
 from gateway.identity.hub import Hub, HubUnavailable
 from gateway.site import AccountSource, Backend, Site, UserClass
@@ -32,6 +33,18 @@ class FacilityUser(User):  # type: ignore[misc] # upstream has no types
     def __init__(self, user: User, user_class: UserClass, account: accounts.Account) -> None:
         super().__init__(user.name, groups=user.groups, admin=user.admin)
         self.user_class, self.account = user_class, account
+        self.token: str | None = None
+        """Token of the request that this object belongs to. No object outlives its request with a token."""
+
+    def with_token(self, token: str | None) -> Self:
+        """Return the same user with the token of a request, or without one."""
+        present = copy.copy(self)
+        present.token = token
+        return present
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy and a pickle contain: all but the token."""
+        return {**self.__dict__, "token": None}
 
 
 class HubAuthenticator(JupyterHubAuthenticator):  # type: ignore[misc] # upstream has no types
@@ -77,8 +90,17 @@ class HubAuthenticator(JupyterHubAuthenticator):  # type: ignore[misc] # upstrea
         return token if kind == "jupyterhub" and TOKEN.fullmatch(token) else None
 
     async def authenticate_and_handle(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        """Answer a user's request as upstream does, with a cookie that no script and no other site can use."""
-        response: web.StreamResponse = await super().authenticate_and_handle(request, handler)
+        """Answer a user's request as upstream does, with a cookie that no script and no other site can use.
+
+        The handler's user has the request's token, the user that upstream remembers for a cookie has none.
+        """
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            request["user"] = request["user"].with_token(self.get_token(request))
+            response: web.StreamResponse = await handler(request)
+            return response
+
+        response: web.StreamResponse = await super().authenticate_and_handle(request, handle)
         if self.cookie_name in response.cookies:
             cookie = response.cookies[self.cookie_name]
             cookie["httponly"], cookie["samesite"] = True, "Lax"
@@ -107,8 +129,7 @@ class HubAuthenticator(JupyterHubAuthenticator):  # type: ignore[misc] # upstrea
             raise web.HTTPTooManyRequests(reason=reason) from error
         except HubUnavailable as error:
             self.log.error("%s", error)
-            reason = f"The gateway can't verify who you are now, because {error}: try again in a minute."
-            raise web.HTTPBadGateway(reason=reason) from error
+            raise web.HTTPBadGateway(reason=hub.advice(error)) from error
         except Refusal as refusal:
             self.log.info("Refused user %s: %s", user.name, refusal)
             raise web.HTTPUnprocessableEntity(reason=str(refusal)) from refusal

@@ -20,6 +20,11 @@ class HubUnavailable(Exception):  # noqa: N818 - the state of the hub, not a fau
     """The hub does not answer, or its answer is none that the gateway understands."""
 
 
+def advice(error: HubUnavailable) -> str:
+    """Return what a user reads whose token the hub does not verify now."""
+    return f"The gateway can't verify who you are now, because {error}: try again in a minute."
+
+
 class Hub:
     """A client of JupyterHub's API. Each fault of the hub raises :class:`HubUnavailable`."""
 

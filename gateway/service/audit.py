@@ -45,9 +45,12 @@ def person_of(request: web.BaseRequest) -> str | None:
 
 
 def record(request: web.Request, action: str, status: int, cluster: str) -> None:
-    """Write the line of a request. A credential that was not accepted makes no line: the request log has it."""
+    """Write the line of a request.
+
+    A request without an accepted credential, or without the one that its action needs, makes none: its log has it.
+    """
     person = person_of(request)
-    if person is not None:
+    if person is not None and status != web.HTTPUnauthorized.status_code:
         LOGGER.info(
             line(
                 user=person,

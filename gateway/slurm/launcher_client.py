@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway import settings
 from gateway.errors import Refusal
+from gateway.identity.hub import HubUnavailable
 from gateway.slurm.jobs import Owner
 from gateway.slurm.launcher.connections import MOST_ANSWER_BYTES
 from gateway.slurm.launcher.slurm import JOB_ID
@@ -61,7 +62,8 @@ def _client() -> LauncherClient:
 async def act(owner: Owner, action: str, **arguments: Any) -> dict[str, Any]:
     """Have the launcher do an action as the user of a cluster, and return its answer.
 
-    Raises :class:`gateway.errors.Refusal` for a fault that the user can repair, :class:`LauncherError` for all others.
+    Raises :class:`gateway.errors.Refusal` for a fault that the user can repair,
+    :class:`gateway.identity.hub.HubUnavailable` for one of JupyterHub, :class:`LauncherError` for all others.
     """
     return await _client().act(owner, action, arguments)
 
@@ -69,8 +71,8 @@ async def act(owner: Owner, action: str, **arguments: Any) -> dict[str, Any]:
 def read_answer(action: str, line: bytes) -> dict[str, Any]:
     """Read the launcher's answer to an action.
 
-    Raises :class:`gateway.errors.Refusal` or :class:`LauncherError` when the launcher did not do the action. The user
-    could change the answer of a process with the user's account, so it is read as foreign data.
+    Raises what :func:`act` raises when the launcher did not do the action. The user could change the answer of a
+    process with the user's account, so it is read as foreign data.
     """
     try:
         answer = json.loads(line)
@@ -86,6 +88,8 @@ def read_answer(action: str, line: bytes) -> dict[str, Any]:
             return {}
         case {"ok": False, "refusal": str(refusal)}:
             raise Refusal(refusal)
+        case {"ok": False, "hub": str(fault)}:
+            raise HubUnavailable(fault)
         case {"ok": False, "error": str(error)}:
             raise LauncherError(f"{action!r} failed: {error}")
     raise LauncherError(f"the launcher's answer to {action!r} has another form: {line[:200]!r}")

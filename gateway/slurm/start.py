@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import web
+from dask_gateway_server.auth import unauthorized
 from dask_gateway_server.backends.db_base import Cluster, JobStatus
 from dask_gateway_server.backends.jobqueue import slurm
 
 from gateway.as_user import dashboard_guard, preload
 from gateway.errors import Refusal
+from gateway.identity import hub
 from gateway.identity.authenticator import FacilityUser
 from gateway.request import environment_variables
 from gateway.request.options import ClusterRequest
@@ -85,13 +87,22 @@ class StartBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore[misc] #
             self._cluster_created.clear()
             await self._cluster_created.wait()
 
+    async def start_cluster(self, user: FacilityUser, cluster_options: Any) -> str:
+        """Do what :meth:`FacilityBackend.start_cluster` does, for a request that carries the user's token.
+
+        Answers 401 to a request with a cookie alone: the stock client then sends the request again, with its token.
+        """
+        if user.token is None:
+            raise unauthorized("jupyterhub")
+        return await super().start_cluster(user, cluster_options)
+
     async def _create_cluster(self, user: FacilityUser, prepared: Prepared) -> Created:
         """Create the record and the cluster's folder, and submit the scheduler's job."""
         cluster = self.db.create_cluster(user.name, prepared.options, prepared.config.to_dict())
         self._cluster_created.set()
         self._refusals[cluster.name] = None
         try:
-            await self._prepare_folder(cluster, prepared.request)
+            await self._prepare_folder(cluster, prepared.request, user.token)
         except BaseException:
             self._refusals.pop(cluster.name, None)
             raise
@@ -117,17 +128,16 @@ class StartBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore[misc] #
         await self._discard(cluster, failure_of_error(error))
         return self._explained(cluster, error)
 
-    async def _prepare_folder(self, cluster: Cluster, request: ClusterRequest) -> None:
-        """Have the launcher make the cluster's folder and submit the scheduler's job.
+    async def _prepare_folder(self, cluster: Cluster, request: ClusterRequest, token: str | None) -> None:
+        """Have the launcher make the cluster's folder and submit the scheduler's job, for the user of the token.
 
         Raises :class:`gateway.errors.Refusal`; then nothing is left, or the gateway goes on removing it.
         """
         self.submitting.add(cluster.name)
         self.db.update_cluster(cluster, state=STARTING)
         try:
-            answer = await launcher_client.act(
-                Owner.of(cluster), "start", files=self._files(cluster, request), job=self._scheduler_job(cluster)
-            )
+            files, job = self._files(cluster, request), self._scheduler_job(cluster)
+            answer = await launcher_client.act(Owner.of(cluster), "start", files=files, job=job, token=token)
             if "job" in answer:
                 self.log.info("Scheduler of cluster %s submitted as job %s", cluster.name, answer["job"])
                 self.db.update_cluster(cluster, state={"job_id": answer["job"]})
@@ -142,10 +152,12 @@ class StartBackend(FacilityBackend, slurm.SlurmBackend):  # type: ignore[misc] #
             self.submitting.discard(cluster.name)
 
     def _explained(self, cluster: Cluster, error: BaseException) -> BaseException:
-        """Return the error as the user may see it; log the launcher's errors."""
-        if not isinstance(error, LauncherError):
+        """Return the error as the user may see it; log the launcher's and the hub's errors."""
+        if not isinstance(error, LauncherError | hub.HubUnavailable):
             return error
         self.log.error("Cluster %s of %s: %s", cluster.name, cluster.username, error)
+        if isinstance(error, hub.HubUnavailable):
+            return Refusal(hub.advice(error))
         return Refusal(
             f"The gateway could not prepare your cluster on the submission host: {error}."
             " Try again; if it stays so, tell the administrators."

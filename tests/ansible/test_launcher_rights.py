@@ -1,11 +1,14 @@
 """The launcher's socket: the gateway's account alone opens it, and gets a closed list of actions as members only."""
 
 import json
+import secrets
 from typing import Any
 
 import pytest
 from testinfra.host import Host
 
+from gateway.slurm import cluster_folder
+from testbed import hub
 from tests.ansible.hosts import call_launcher, run_as, site
 
 pytestmark = pytest.mark.e2e
@@ -56,6 +59,53 @@ def test_the_launcher_acts_only_as_members(host: Host, changed: dict[str, object
     found = answer(host, {"action": "discard", "cluster": CLUSTER, **ALICE, **changed})
     assert found["ok"] is False
     assert said in found["error"]
+
+
+@pytest.fixture
+def tokens() -> dict[str, str]:
+    """Return what a taken-over server may send in place of alice's token: kind of the token -> token."""
+    hub.ensure_hub()
+    hub.ensure_tokens()
+    return {"none": "", "made up": secrets.token_hex(16), "bob's": hub.token("bob")}
+
+
+JOB = {"options": {"job-name": "dask-gateway"}, "log": cluster_folder.WORKER_LOG, "script": "#!/bin/sh\nid\n"}
+
+
+@pytest.mark.finding("R6")
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("none", "the request lacks the user's token of JupyterHub"),
+        ("made up", "JupyterHub does not know the request's token"),
+        ("bob's", "the request's token is not the one of 'alice'"),
+    ],
+)
+def test_no_cluster_starts_without_the_users_token(host: Host, tokens: dict[str, str], kind: str, said: str) -> None:
+    cluster = secrets.token_hex(16)
+    start = {"action": "start", "cluster": cluster, **ALICE, "files": {}, "job": JOB, "token": tokens[kind]}
+    assert answer(host, start) == {"ok": False, "error": f"RequestError: {said}"}
+    staging = cluster_folder.staging_directory(site().slurm.staging_directory, "alice")
+    assert not host.file(cluster_folder.folder(staging, cluster)).exists
+    assert not host.file(cluster_folder.cluster_logs(staging, cluster)).exists
+    # What a start did not make gets no job either.
+    assert (
+        "has no folder of the user" in answer(host, {"action": "submit", "cluster": cluster, **ALICE, **JOB})["error"]
+    )
+    assert cluster not in host.check_output("squeue --noheader --all --format=%Z")
+
+
+@pytest.mark.finding("R6")
+def test_with_the_users_token_the_same_cluster_starts(host: Host, tokens: dict[str, str]) -> None:
+    """SLURM does not take the job, because its option is unknown, so that the folder alone is made."""
+    cluster = secrets.token_hex(16)
+    job = {**JOB, "options": {"unknown": ""}}
+    request = {"cluster": cluster, **ALICE}
+    start = {"action": "start", **request, "files": {}, "job": job, "token": hub.token("alice")}
+    try:
+        assert answer(host, start) == {"ok": True}
+    finally:
+        assert answer(host, {"action": "discard", **request}) == {"ok": True}
 
 
 @pytest.mark.finding("R2")

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.site import Backend
-from testbed import docker, submission
+from testbed import docker, hub, submission
 from testbed.slurm import NODES
 from testbed.waiting import until
 from tests.ansible.hosts import by_docker, call_launcher
-from tests.e2e import notebooks
+from tests.e2e import faults, notebooks
 from tests.e2e.administration import Administrator, identity_of
 from tests.e2e.back_ends import on_slurm
 from tests.e2e.machines import SETTINGS, slurm_container
@@ -67,6 +67,20 @@ def test_users_on_the_submission_host_do_not_reach_the_launcher(backend: Backend
     ended = call_launcher(by_docker(), person, "{}")
     assert ended.rc != 0
     assert "PermissionError" in ended.stderr
+
+
+@pytest.mark.finding("R6")
+@on_slurm
+def test_a_start_while_the_hub_hangs_says_so_and_leaves_nothing(
+    backend: Backend, no_leftovers: None, administrator: Administrator
+) -> None:
+    """The server knows alice by her cookie; the launcher asks the hub."""
+    before = administrator.all_objects()
+    with notebooks.connected("alice", backend) as opened:
+        opened.run("gateway.list_clusters()")
+        with faults.paused_machine(hub.NAME), pytest.raises(CellError, match="try again in a minute"):
+            opened.run(notebooks.new_cluster(notebooks.SMALL))
+        until("nothing is left of the refused cluster", lambda: administrator.all_objects() <= before, seconds=60)
 
 
 @pytest.mark.finding("R1")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.as_user import preflight
-from gateway.slurm.launcher import accounts, connections, requests
-from gateway.slurm.launcher.actions import ACTIONS
+from gateway.slurm.launcher import accounts, connections, presence, requests
+from gateway.slurm.launcher.actions import ACTIONS, NEED_PRESENCE
 
 
 def answer(connection: socket.socket, configuration: Path) -> dict[str, Any]:
@@ -21,12 +21,17 @@ def answer(connection: socket.socket, configuration: Path) -> dict[str, Any]:
         limits = requests.read_limits(configuration)
         accounts.check_peer(limits, connections.peer(connection))
         request = requests.read_request(connections.received(connection), ACTIONS)
+        token = request.pop("token", None)
         account = accounts.checked(limits, request)
+        if request["action"] in NEED_PRESENCE:
+            presence.check(limits, account.name, token)
         accounts.become(account)
         user = requests.User.of(limits, account.name)
         return {"ok": True, **ACTIONS[request["action"]](limits, user, request)}
     except preflight.RefusedError as refusal:
         return {"ok": False, "refusal": str(refusal)}
+    except presence.HubFaultError as fault:
+        return {"ok": False, "hub": str(fault)}
     except Exception as error:  # noqa: BLE001 - the server reads an answer in every case
         return {"ok": False, "error": f"{type(error).__name__}: {error}"}
 

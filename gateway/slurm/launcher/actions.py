@@ -39,8 +39,10 @@ def start(limits: Limits, user: User, request: Mapping[str, Any]) -> dict[str, A
 def submit(limits: Limits, user: User, request: Mapping[str, Any]) -> dict[str, Any]:
     """Submit a job or an array of jobs of a cluster; answers with its id as ``job``.
 
-    A scheduler's job is submitted once: a call that was given up may have submitted it already.
+    A scheduler's job is submitted once: a call that was given up may have submitted it already. Raises
+    :class:`RequestError` for a cluster without a folder: only :func:`start`, which needs the user's token, makes one.
     """
+    folders.check_made(user, request["cluster"])
     if request["log"] == SCHEDULER_LOG.format(request["cluster"]):
         found = slurm.jobs_of(limits.squeue, user.uid, user.folder(request["cluster"]))
         if found:
@@ -94,3 +96,5 @@ ACTIONS: dict[str, Callable[[Limits, User, Mapping[str, Any]], dict[str, Any]]] 
     "cancel": cancel,
     "discard": discard,
 }
+NEED_PRESENCE = frozenset({"start"})
+"""Actions that need the user's token. The others act only on what a start has made."""

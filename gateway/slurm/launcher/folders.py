@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.as_user import preflight
 from gateway.slurm.cluster_folder import PRELOAD, PROGRAM
-from gateway.slurm.launcher.requests import CLUSTER_NAME, User
+from gateway.slurm.launcher.requests import CLUSTER_NAME, RequestError, User
 
 PROGRAMS = Path(preflight.__file__).parent
 """Directory of the programs that each cluster folder gets a copy of."""
@@ -43,8 +43,7 @@ def make_staging(user: User) -> None:
     """
     try:
         user.staging.mkdir(mode=0o700, exist_ok=True)
-        found = user.staging.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == user.uid:
+        if _is_directory_of(user.uid, user.staging):
             user.staging.chmod(0o700)
             return
     except OSError as error:
@@ -55,6 +54,22 @@ def make_staging(user: User) -> None:
     raise preflight.RefusedError(
         f"The gateway needs {user.staging} for your clusters, and it is not a directory of yours: move it away."
     )
+
+
+def check_made(user: User, cluster: str) -> None:
+    """Check that a cluster's folder is there, and the user's own. Raises :class:`RequestError` otherwise."""
+    try:
+        is_made = all(_is_directory_of(user.uid, place) for place in (user.staging, user.folder(cluster)))
+    except FileNotFoundError:
+        is_made = False
+    if not is_made:
+        raise RequestError(f"the cluster {cluster} has no folder of the user: it was not started, or has ended")
+
+
+def _is_directory_of(uid: int, place: Path) -> bool:
+    """Return whether a place is an account's directory, and no link. Raises ``OSError``."""
+    found = place.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == uid
 
 
 def discard(user: User, cluster: str) -> None:

@@ -32,6 +32,10 @@ class Limits(NamedTuple):
     sbatch: str
     scancel: str
     squeue: str
+    hub_api_url: str
+    """Address of JupyterHub's API, which knows whose a token is."""
+    hub_ca_file: str | None
+    """Certificate authority of an https :attr:`hub_api_url`; the system's authorities when None."""
 
 
 class User(NamedTuple):

@@ -1,7 +1,9 @@
 """Test which JupyterHub users the gateways serve, and which account each user has."""
 
 import base64
+import copy
 import pathlib
+import pickle
 import re
 from types import SimpleNamespace
 
@@ -260,6 +262,41 @@ async def test_the_cookie_is_of_no_use_to_scripts_and_other_sites(authenticator,
     cookie = (await authenticator.authenticate_and_handle(request, handler)).cookies[authenticator.cookie_name]
     assert (cookie["httponly"], cookie["samesite"], cookie["secure"]) == (True, "Lax", secure)
     assert ("Secure" in cookie.OutputString()) is secure
+
+
+@pytest.mark.finding("R6")
+async def test_the_handlers_user_has_the_requests_own_token_and_the_remembered_one_has_none(authenticator):
+    seen = []
+
+    async def handler(request):
+        seen.append(request["user"])
+        return web.Response()
+
+    async def handle(**headers):
+        request = make_mocked_request("GET", "/", headers=headers)
+        request[source.SOURCE] = "192.0.2.1"
+        return await authenticator.authenticate_and_handle(request, handler)
+
+    answer = await handle(Authorization="jupyterhub alice")
+    cookie = f"{authenticator.cookie_name}={answer.cookies[authenticator.cookie_name].value}"
+    await handle(Cookie=cookie)
+    await handle(Cookie=cookie, Authorization="jupyterhub another")
+    await handle(Cookie=cookie, Authorization="token another")
+    assert [(user.name, user.token) for user in seen] == [
+        ("alice", "alice"),
+        ("alice", None),
+        ("alice", "another"),
+        ("alice", None),
+    ]
+    assert {user.token for _, user in authenticator.cache.cookie_to_user.values()} == {None}
+
+
+@pytest.mark.finding("R6")
+async def test_a_token_is_in_no_text_no_copy_and_no_pickle_of_its_user(authenticator):
+    user = (await answer_to(authenticator, "jupyterhub alice")).with_token("c0ffee")
+    assert copy.copy(user).token is None
+    assert b"c0ffee" not in pickle.dumps(user)
+    assert "c0ffee" not in f"{user} {user!r}"
 
 
 @pytest.fixture

@@ -109,6 +109,11 @@ async def test_requests_without_an_accepted_credential_have_no_line(lines):
     assert await lines("POST", "/api/v1/clusters/", route(401)) == []
 
 
+async def test_a_request_that_comes_again_with_its_token_has_one_line(lines):
+    """The gateway knows the user by a cookie, and asks for the token (gateway/slurm/start.py)."""
+    assert await lines("POST", "/api/v1/clusters/", route(401, "alice")) == []
+
+
 async def test_requests_that_change_nothing_have_no_line(lines):
     assert await lines("GET", "/api/v1/clusters/cms.a1", route(200, "alice"), ONE) == []
 

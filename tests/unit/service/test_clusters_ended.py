@@ -28,6 +28,7 @@ from gateway.slurm.jobs import Job, Queue
 from gateway.slurm.launcher_client import LauncherError
 from tests.unit.kubernetes.samples import ALICE
 from tests.unit.kubernetes.world import World, sized, stamp
+from tests.unit.slurm.world import TOKEN
 
 
 def ends():
@@ -257,6 +258,7 @@ class TestSlurm:
         monkeypatch.setattr(launcher_client, "act", act)
         backend.queue.put = put
         user = FacilityUser(User("alice"), classify("alice", testbed_site.identity.classes), ALICE.account)
+        user = user.with_token(TOKEN)
         with counted(Backend.SLURM, cause):
             with pytest.raises((Refusal, asyncio.CancelledError)):
                 await backend.start_cluster(user, {"conda_env": "/depot/cms/users/alice/c"})

@@ -12,7 +12,7 @@ from gateway.identity.authenticator import FacilityUser
 from gateway.slurm import launcher_client, start
 from gateway.slurm.backend import FacilitySlurmBackend
 from gateway.slurm.configuration import server_config
-from tests.unit.slurm.world import ALICE, Queue
+from tests.unit.slurm.world import ALICE, TOKEN, Queue
 
 
 @pytest.fixture
@@ -53,4 +53,5 @@ def launcher(monkeypatch):
 
 @pytest.fixture
 def alice(testbed_site):
-    return FacilityUser(User("alice"), classify("alice", testbed_site.identity.classes), ALICE.account)
+    user = FacilityUser(User("alice"), classify("alice", testbed_site.identity.classes), ALICE.account)
+    return user.with_token(TOKEN)

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.errors import Refusal
+from gateway.identity.hub import HubUnavailable
 from gateway.slurm.jobs import Owner
 from gateway.slurm.launcher import connections
 from gateway.slurm.launcher.actions import ACTIONS
@@ -94,11 +95,13 @@ def test_answers_of_the_launcher():
         read_answer("submit", b'{"ok": true}')
     with pytest.raises(Refusal, match="not a directory of yours"):
         read_answer("start", b'{"ok": false, "refusal": "not a directory of yours"}')
+    with pytest.raises(HubUnavailable, match="JupyterHub answers 503"):
+        read_answer("start", b'{"ok": false, "hub": "JupyterHub answers 503"}')
     with pytest.raises(LauncherError, match="'submit' failed: sbatch ended"):
         read_answer("submit", b'{"ok": false, "error": "sbatch ended"}')
 
 
-KEYS = ["ok", "job", "refusal", "error", "skipped"]
+KEYS = ["ok", "job", "refusal", "error", "hub", "skipped"]
 NUMBERS = st.one_of(st.sampled_from(["7", "7_0", "-7", "", "7\n", "\u0667"]), text)
 ANSWERS = st.fixed_dictionaries(
     {"ok": st.sampled_from([True, False, 1, None])},
@@ -107,6 +110,7 @@ ANSWERS = st.fixed_dictionaries(
         "skipped": st.lists(st.one_of(NUMBERS, st.integers()), max_size=3),
         "refusal": st.one_of(text, st.none()),
         "error": st.one_of(text, st.none()),
+        "hub": st.one_of(text, st.none()),
     },
 )
 
@@ -124,7 +128,7 @@ ANSWERS = st.fixed_dictionaries(
 def test_a_hostile_answer_is_an_error_or_numbers_of_jobs(action, line):
     try:
         found = read_answer(action, line)
-    except (Refusal, LauncherError):
+    except (Refusal, LauncherError, HubUnavailable):
         return
     assert found.keys() in ({"job"}, {"skipped"}, set())
     assert found or action != "submit"

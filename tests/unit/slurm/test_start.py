@@ -5,14 +5,16 @@ import base64
 import json
 
 import pytest
+from aiohttp import web
 from dask_gateway_server.backends.db_base import JobStatus
 
 from gateway.as_user import preflight
 from gateway.errors import Refusal
+from gateway.identity.hub import HubUnavailable
 from gateway.service.termination import StartFailure
 from gateway.slurm import records, start
 from gateway.slurm.launcher_client import LauncherError
-from tests.unit.slurm.world import CANARY, OPTIONS, STAGING, Proxy, cluster_in
+from tests.unit.slurm.world import CANARY, OPTIONS, STAGING, TOKEN, Proxy, cluster_in
 
 
 async def test_secrets_and_values_are_in_files_of_the_clusters_folder(running, launcher, alice):
@@ -96,6 +98,35 @@ async def test_a_start_that_was_given_up_is_ended_when_the_launcher_works_again(
     running.proxy = Proxy()
     await running._cluster_to_stopped(cluster)
     assert launcher.asked[-1] == {"action": "cancel", "cluster": cluster.name, "jobs": [], "remove": True}
+
+
+@pytest.mark.finding("R6")
+async def test_the_launcher_gets_the_users_token_and_the_gateway_stores_it_nowhere(running, launcher, alice, caplog):
+    caplog.set_level("DEBUG")
+    cluster = running.db.get_cluster(await running.start_cluster(alice, OPTIONS))
+    assert launcher.asked[0].pop("token") == TOKEN
+    kept = [launcher.asked, recorded(running), cluster.__dict__, dict(cluster.config), caplog.text]
+    assert TOKEN not in str(kept)
+
+
+@pytest.mark.finding("R6")
+async def test_a_request_with_a_cookie_alone_starts_nothing(running, launcher, alice):
+    """The stock client answers a 401 by the same request with its token."""
+    with pytest.raises(web.HTTPUnauthorized) as refused:
+        await running.start_cluster(alice.with_token(None), OPTIONS)
+    assert refused.value.headers["WWW-Authenticate"] == "jupyterhub"
+    assert (launcher.asked, recorded(running)) == ([], [])
+
+
+@pytest.mark.finding("R6")
+async def test_a_fault_of_the_hub_is_named_with_advice_and_leaves_nothing(running, launcher, alice):
+    launcher.answers["start"] = HubUnavailable("JupyterHub answers 503")
+    with pytest.raises(Refusal) as refused:
+        await running.start_cluster(alice, OPTIONS)
+    said = "The gateway can't verify who you are now, because JupyterHub answers 503: try again in a minute."
+    assert str(refused.value) == said
+    assert [asked["action"] for asked in launcher.asked] == ["start", "discard"]
+    assert recorded(running) == []
 
 
 @pytest.fixture

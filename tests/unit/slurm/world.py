@@ -10,6 +10,7 @@ from gateway.slurm.cluster_configuration import FacilitySlurmClusterConfig
 from gateway.slurm.configuration import cluster_config
 
 CANARY = "f3b1c0ffee"
+TOKEN = "alices-hub-token"
 STAGING = "/depot/cms/users/alice/.dask-gateway"
 PYTHON = "/depot/cms/users/alice/.pixi/envs/default/bin/python"
 ALICE = ClusterRequest(

@@ -2,10 +2,12 @@
 
 import pytest
 
+from tests.unit.slurm.launcher import hub
 from tests.unit.slurm.launcher.world import GID, UID, SubmissionHost, know
 
 
 @pytest.fixture
 def setting(tmp_path, monkeypatch):
     know(monkeypatch, UID, GID)
-    return SubmissionHost(tmp_path.resolve())
+    with hub.serving() as serving:
+        yield SubmissionHost(tmp_path.resolve(), serving)

@@ -1,4 +1,4 @@
-"""A submission host on disk: limits, commands of SLURM that record their calls, a user's directory, an environment."""
+"""A submission host on disk: limits, commands of SLURM that record their calls, a user's directory, and a hub."""
 
 import base64
 import grp
@@ -12,6 +12,7 @@ from gateway.as_user import preflight
 from gateway.request import environment_variables
 from gateway.slurm.launcher import accounts
 from gateway.slurm.launcher.__main__ import answer
+from tests.unit.slurm.launcher.hub import TOKEN
 from tests.unit.slurm.world import CANARY
 
 CLUSTER = "0123456789abcdef" * 2
@@ -31,10 +32,10 @@ pwd >{record}/place
 
 
 class SubmissionHost:
-    """Has the launcher's limits, SLURM's commands, a user's directory and an environment."""
+    """Has the launcher's limits, SLURM's commands, a user's directory and a hub."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, hub):
+        self.path, self.hub = path, hub
         self.configuration = path / "launcher.json"
         self.staging = path / "staging" / "alice"
         self.staging.parent.mkdir()
@@ -46,6 +47,8 @@ class SubmissionHost:
             "server_account": pwd.getpwuid(os.getuid()).pw_name,
             "user_groups": ["cms"],
             **{name: str(path / name) for name in ("sbatch", "scancel", "squeue")},
+            "hub_api_url": hub.api_url,
+            "hub_ca_file": None,
         }
         self.configuration.write_text(json.dumps(limits))
         self.command("sbatch", "echo '4711;hammer'")
@@ -59,6 +62,10 @@ class SubmissionHost:
     @property
     def logs(self):
         return self.staging / "logs"
+
+    def limit(self, **changed):
+        """Change the launcher's limits."""
+        self.configuration.write_text(json.dumps({**json.loads(self.configuration.read_text()), **changed}))
 
     def command(self, name, end):
         """Make a command of SLURM that records its call and then does what ``end`` says."""
@@ -109,7 +116,7 @@ class SubmissionHost:
         return self.start(**{"job": NO_JOB, **changed})
 
     def start(self, **changed):
-        return self.answer("start", **{"files": self.files(), "job": JOB, **changed})
+        return self.answer("start", **{"files": self.files(), "job": JOB, "token": TOKEN, **changed})
 
     def submit(self, **changed):
         return self.answer("submit", **{**JOB, **changed})
