@@ -10,6 +10,7 @@ from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.core.v1 import Secret
 
 from gateway.kubernetes import names
+from gateway.service.dashboards import traefik
 from gateway.service.tls import new_keypair
 from gateway.site import KubernetesGateway
 from infra.exposure import ExposedService, ServiceArgs, ingress
@@ -47,6 +48,7 @@ class Proxy(pulumi.ComponentResource):
         self.ready_route = self._ready_route()
         self.rate_limit = self._rate_limit()
         self.api_route = self._api_route()
+        self.plain_route = None if gateway.tls is None else self._plain_route()
         self.clusters_middleware = self._clusters_middleware()
         self.certificate = self._certificate()
         self.workload = Workload(PROXY_COMPONENT, self._workload(), opts=child)
@@ -74,6 +76,7 @@ class Proxy(pulumi.ComponentResource):
             labels=names.common_labels(release),
             ingress_class=gateway.ingress_class,
             host=gateway.host,
+            tls=gateway.tls,
             service=service_name,
             port=WEB_PORT,
             opts=child,
@@ -135,11 +138,18 @@ class Proxy(pulumi.ComponentResource):
         return self._object("IngressRoute", name, {"entryPoints": [names.WEB_ENTRYPOINT], "routes": [route]})
 
     def _api_route(self) -> CustomResource:
-        name = names.api_name(self._gateway.release)
+        return self._server_route(names.api_name(self._gateway.release), {"match": "PathPrefix(`/`)"})
+
+    def _plain_route(self) -> CustomResource:
+        """Declare the route of requests for dashboards by plain HTTP: the API server refuses them."""
+        rule = {"match": traefik.PLAIN_RULE, "priority": traefik.PLAIN_PRIORITY}
+        return self._server_route(f"plain-dashboards-{self._gateway.release}", rule)
+
+    def _server_route(self, name: str, rule: Mapping[str, Any]) -> CustomResource:
         route = {
+            **rule,
             "kind": "Rule",
-            "match": "PathPrefix(`/`)",
-            "services": [{"name": name, "port": self._gateway.proxied_api_port}],
+            "services": [{"name": names.api_name(self._gateway.release), "port": self._gateway.proxied_api_port}],
             "middlewares": [{"name": self._rate_limit_name()}],
         }
         spec = {"entryPoints": [names.WEB_ENTRYPOINT], "routes": [route]}

@@ -58,7 +58,7 @@ async def ask(monkeypatch):
         app = web.Application()
         app.router.add_get("/{path:.*}", handler)
         async with TestServer(app) as server, ClientSession() as session:
-            return await question(Hub(session, str(server.make_url("/hub/api")), None))
+            return await question(Hub(session, str(server.make_url("/hub/api")), trusted=True))
 
     return ask_one
 

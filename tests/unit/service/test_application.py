@@ -34,7 +34,7 @@ def free_port():
 
 
 @pytest.fixture
-async def ports():
+async def ports(testbed_site):
     direct, proxied = free_port(), free_port()
     application = GatewayApplication(
         address=f"127.0.0.1:{direct}",
@@ -47,7 +47,7 @@ async def ports():
         request["user"] = SimpleNamespace(name="alice")
         return web.Response()
 
-    application.app = web.Application(middlewares=middleware.all_of(Proxies(port=proxied)))
+    application.app = web.Application(middlewares=middleware.all_of(Proxies(port=proxied), testbed_site.kubernetes))
     application.app.router.add_get("/", answer)
     await application.setup()
     try:
