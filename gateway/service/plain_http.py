@@ -1,8 +1,8 @@
 """Keep users' tokens off plain HTTP where the site has certificates.
 
-The stock client (``Gateway._request`` of dask-gateway 2026.3.0) sends its token when a request without it was answered by
-401. An earlier refusal therefore keeps the token on the user's machine. A redirect does not: the client repeats its request
-at the first address, now with the token, and aiohttp drops the token on the way to https.
+The stock client (``Gateway._request`` of dask-gateway 2026.3.0) sends its token after a request without it was answered
+by 401. An earlier refusal therefore keeps the token on the user's machine. A redirect does not: the client repeats its
+request at the first address, now with the token, and aiohttp drops the token on the way to https.
 """
 
 import ipaddress

@@ -47,7 +47,7 @@ def keypair(names):
 
 
 @pytest.fixture
-def routes(pages, scheduler, gateway):  # noqa: F811 - fixtures of another module
+def routes(pages, scheduler, gateway):
     targets = Targets(Address("127.0.0.1", scheduler), Address("127.0.0.1", pages), "secret")
     configuration = dynamic_configuration(f"http://127.0.0.1:{pages}", {NAME: targets}, PAIR)
     return with_https(configuration, gateway)
