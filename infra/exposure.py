@@ -1,16 +1,17 @@
 """Services and Ingresses that clients outside of the Kubernetes cluster reach."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
 from pulumi_kubernetes.core.v1 import Service
 from pulumi_kubernetes.networking.v1 import Ingress
 
-from gateway.site import Exposure
+from gateway.site import Exposure, Tls
 
 ADDRESS_POOL_ANNOTATION = "metallb.universe.tf/address-pool"
+CLUSTER_ISSUER_ANNOTATION = "cert-manager.io/cluster-issuer"
 DO_NOT_WAIT = {"pulumi.com/skipAwait": "true"}
 """Annotation: Pulumi does not wait until the object is ready. Pulumi waits for Deployments, so it need not wait 10 s
 longer for their Services."""
@@ -30,6 +31,7 @@ class ServiceArgs:
     use other ports."""
     selector: Mapping[str, str] | None = None
     """Labels of the pods. None: the caller declares an EndpointSlice for the Service."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 class ExposedService(pulumi.ComponentResource):
@@ -83,7 +85,7 @@ class ExposedService(pulumi.ComponentResource):
                 "name": name,
                 "namespace": args.namespace,
                 "labels": args.labels,
-                "annotations": annotations,
+                "annotations": {**annotations, **args.annotations},
             },
             spec={"ports": ports, **selector, **spec},
             opts=pulumi.ResourceOptions(parent=self),
@@ -97,11 +99,16 @@ def ingress(
     labels: Mapping[str, str],
     ingress_class: str,
     host: str,
+    tls: Tls | None,
     service: str,
     port: int,
     opts: pulumi.ResourceOptions,
 ) -> Ingress:
-    """Declare an Ingress that routes a host to a Service's port, by plain HTTP as in the user guide's addresses."""
+    """Declare an Ingress that routes a host to a Service's port, by HTTP and with ``tls`` by HTTPS too.
+
+    The gateway itself refuses plain HTTP (:mod:`gateway.service.plain_http`).
+    """
+    annotations, spec = _secured(name, host, tls)
     backend = {"service": {"name": service, "port": {"number": port}}}
     return Ingress(
         name,
@@ -110,11 +117,22 @@ def ingress(
             "namespace": namespace,
             "labels": labels,
             # Pulumi would wait for an address in the Ingress' status, which some ingress controllers never report.
-            "annotations": DO_NOT_WAIT,
+            "annotations": {**DO_NOT_WAIT, **annotations},
         },
         spec={
+            **spec,
             "ingress_class_name": ingress_class,
             "rules": [{"host": host, "http": {"paths": [{"path": "/", "path_type": "Prefix", "backend": backend}]}}],
         },
         opts=opts,
     )
+
+
+def _secured(name: str, host: str, tls: Tls | None) -> tuple[Mapping[str, str], Mapping[str, Any]]:
+    """Return the annotations of an Ingress with a certificate, and its part of the specification."""
+    if tls is None:
+        return {}, {}
+    # cert-manager writes the certificate into the Secret that the Ingress names.
+    issuer = {} if tls.cluster_issuer is None else {CLUSTER_ISSUER_ANNOTATION: tls.cluster_issuer}
+    secret_name = tls.secret_name or f"ingress-certificate-{name}"
+    return {**issuer, **tls.ingress_annotations}, {"tls": [{"hosts": [host], "secret_name": secret_name}]}

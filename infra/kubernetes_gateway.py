@@ -1,7 +1,7 @@
 """The Kubernetes gateway: API server, controller and proxy with their configuration, secrets and rights."""
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -54,7 +54,8 @@ class KubernetesGatewayArgs:
     clusters_namespace: pulumi.Input[str]
     """The namespace of users' clusters, once it exists."""
     hub_token: pulumi.Input[str]
-    directory_ca: str | None
+    authorities: Mapping[str, str]
+    """Files of certificate authorities, all in one directory: path -> certificates (PEM)."""
     definitions: Sequence[pulumi.Resource]
     """The CRDs, which must exist before the gateway's pods start."""
 
@@ -71,11 +72,11 @@ class KubernetesGateway(pulumi.ComponentResource):
         self._gateway = args.site.kubernetes
         self._child = pulumi.ResourceOptions(parent=self)
         site_text = yaml.safe_dump(args.site.model_dump(mode="json"), sort_keys=False)
-        self.site = self._config_map("site", posixpath.basename(settings.DEFAULT_SITE), site_text)
+        self.site = self._config_map("site", {posixpath.basename(settings.DEFAULT_SITE): site_text})
         self.trust = self._trust()
         self.hub_token = self._hub_token()
         site_mount = _config_mount("site", posixpath.dirname(settings.DEFAULT_SITE), self._object_name("site"))
-        configuration = digest(site_text, args.directory_ca or "")
+        configuration = digest(site_text, *args.authorities.values())
         self.api = self._api(site_mount, configuration)
         self.api_service = self._api_service()
         self.lease = self._lease()
@@ -90,19 +91,17 @@ class KubernetesGateway(pulumi.ComponentResource):
     def _object_name(self, kind: str) -> str:
         return f"{kind}-{self._gateway.release}"
 
-    def _config_map(self, kind: str, key: str, text: str) -> ConfigMap:
+    def _config_map(self, kind: str, data: Mapping[str, str]) -> ConfigMap:
         name = self._object_name(kind)
-        return ConfigMap(name, metadata=self._metadata(name), data={key: text}, opts=self._child)
+        return ConfigMap(name, metadata=self._metadata(name), data=data, opts=self._child)
 
     def _metadata(self, name: str) -> dict[str, pulumi.Input[str] | dict[str, str]]:
         labels = names.common_labels(self._gateway.release)
         return {"name": name, "namespace": self._gateway.namespace, "labels": labels}
 
     def _trust(self) -> ConfigMap | None:
-        ca_file = self._args.site.identity.directory.ca_file
-        if ca_file is None or self._args.directory_ca is None:
-            return None
-        return self._config_map("trust", posixpath.basename(ca_file), self._args.directory_ca)
+        data = {posixpath.basename(path): text for path, text in self._args.authorities.items()}
+        return self._config_map("trust", data) if data else None
 
     def _hub_token(self) -> Secret:
         name = self._object_name("hub-token")
@@ -183,11 +182,9 @@ class KubernetesGateway(pulumi.ComponentResource):
         )
 
     def _trust_mounts(self) -> list[Mount]:
-        """Return the mount of the directory's certificate authority, for components that ask the directory."""
-        ca_file = self._args.site.identity.directory.ca_file
-        if ca_file is None:
-            return []
-        return [_config_mount("trust", posixpath.dirname(ca_file), self._object_name("trust"))]
+        """Return the mount of the site's certificate authorities, for components that ask the directory or the hub."""
+        directories = sorted({posixpath.dirname(path) for path in self._args.authorities})
+        return [_config_mount("trust", path, self._object_name("trust")) for path in directories]
 
     def _lease(self) -> Lease:
         """Declare the Lease that the controller holds while it works (:mod:`gateway.kubernetes.controller.lease`)."""

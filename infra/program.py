@@ -27,7 +27,7 @@ def build(settings: StackSettings) -> None:
             site=site,
             clusters_namespace=clusters.name,
             hub_token=settings.hub_token,
-            directory_ca=settings.directory_ca,
+            authorities=settings.authorities,
             definitions=definitions.all,
         ),
     )

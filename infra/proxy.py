@@ -80,6 +80,7 @@ class Proxy(pulumi.ComponentResource):
             labels=names.common_labels(release),
             ingress_class=gateway.ingress_class,
             host=gateway.host,
+            tls=gateway.tls,
             service=service_name,
             port=WEB_PORT,
             opts=child,

@@ -8,19 +8,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.kubernetes import names
+from gateway.service.dashboards import traefik
 from gateway.site import KubernetesGateway
 
 API = "api"
 """Name of the API server's router, service and transport."""
 RATE_LIMIT = "rate-limit"
 """Name of the middleware that bounds a client's requests to the API."""
+PLAIN_DASHBOARDS = "plain-dashboards"
+"""Name of the router of requests for dashboards by plain HTTP: the API server refuses them."""
 
 
 def configuration(gateway: KubernetesGateway, certificate: str) -> dict[str, Any]:
-    """Return the route to the API server, and the default certificate, whose files are in a directory."""
+    """Return the routes to the API server, and the default certificate, whose files are in a directory."""
     return {
         "http": {
-            "routers": {API: _router({"rule": "PathPrefix(`/`)"})},
+            "routers": _routers(gateway),
             "middlewares": {RATE_LIMIT: {"rateLimit": _rate_limit(gateway)}},
             "services": {
                 API: {
@@ -38,6 +41,13 @@ def configuration(gateway: KubernetesGateway, certificate: str) -> dict[str, Any
             }
         },
     }
+
+
+def _routers(gateway: KubernetesGateway) -> dict[str, Any]:
+    routers = {API: _router({"rule": "PathPrefix(`/`)"})}
+    if gateway.tls is not None:
+        routers[PLAIN_DASHBOARDS] = _router({"rule": traefik.PLAIN_RULE, "priority": traefik.PLAIN_PRIORITY})
+    return routers
 
 
 def _router(rule: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from infra.exposure import ExposedService, ServiceArgs, ingress
 
 PORT_NAME = "gateway"
 """Name of the one port of API, dashboards and schedulers. Traefik on the submission host routes TLS to schedulers by
-SNI, and all else as HTTP."""
+SNI, and HTTP and HTTPS to the API and to dashboards."""
 
 
 class SlurmGatewayFront(pulumi.ComponentResource):
@@ -30,6 +30,7 @@ class SlurmGatewayFront(pulumi.ComponentResource):
                 exposure=gateway.front_exposure,
                 ports=[{"name": PORT_NAME, "port": gateway.proxy_port, "target_port": gateway.proxy_port}],
                 public_ports=[PORT_NAME],
+                annotations={} if gateway.tls is None else gateway.tls.service_annotations,
             ),
             opts=child,
         )
@@ -58,6 +59,7 @@ class SlurmGatewayFront(pulumi.ComponentResource):
             labels=labels,
             ingress_class=site.kubernetes.ingress_class,
             host=gateway.host,
+            tls=gateway.tls,
             service=service_name,
             port=gateway.proxy_port,
             opts=child,

@@ -16,7 +16,7 @@ from gateway import settings
 from gateway.errors import Refusal
 from gateway.identity import accounts, directory, hub, pool, source
 from gateway.identity.guard import Bounds, CredentialRefused, Guard, TooManyAttempts
-from gateway.identity.hub import Hub, HubUnavailable
+from gateway.identity.hub import Hub, HubUnavailable, trust
 from gateway.site import AccountSource, Backend, Site, UserClass
 
 TOKENS = Bounds(attempts=10, attempt_seconds=2, refused_seconds=10)
@@ -77,7 +77,7 @@ class HubAuthenticator(JupyterHubAuthenticator):  # type: ignore[misc] # upstrea
     async def setup(self, app: web.Application) -> None:
         """Open the HTTP session to the hub, and create the client of the directory."""
         await super().setup(app)
-        self.hub = Hub(self.session, self.jupyterhub_api_url, self.ssl_context)
+        self.hub = Hub(self.session, self.jupyterhub_api_url, trust(self.site.identity.hub))
         self.guard = Guard(TOKENS)
         self.directory = directory.of_identity(self.site.identity)
 

@@ -1,5 +1,6 @@
 """Ask JupyterHub whose token a request carries, and which account it has stored for a user."""
 
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from dask_gateway_server.models import User
 from prometheus_client import Counter
 
+from gateway import site
 from gateway.identity.guard import CredentialRefused
 
 TIMEOUT = ClientTimeout(total=10)
@@ -25,12 +27,25 @@ def advice(error: HubUnavailable) -> str:
     return f"The gateway can't verify who you are now, because {error}: try again in a minute."
 
 
+def trust(hub: site.Hub) -> ssl.SSLContext | bool:
+    """Return how to verify the hub's certificate, as aiohttp takes it: by the site's authority, else by the system's.
+
+    Raises ``OSError`` when the file of the site's authority can't be used.
+    """
+    if hub.ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=hub.ca_file)
+    except OSError as error:
+        raise OSError(f"identity.hub.ca_file can't be used: {hub.ca_file} ({error})") from error
+
+
 class Hub:
     """A client of JupyterHub's API. Each fault of the hub raises :class:`HubUnavailable`."""
 
-    def __init__(self, session: ClientSession, url: str, ssl: Any) -> None:
-        # aiohttp takes True for its default verification.
-        self._session, self._url, self._ssl = session, url, True if ssl is None else ssl
+    def __init__(self, session: ClientSession, url: str, trusted: ssl.SSLContext | bool) -> None:
+        """Ask the hub at ``url``; for ``trusted`` see :func:`trust`."""
+        self._session, self._url, self._trusted = session, url, trusted
 
     async def user_of(self, token: str, service: str) -> User:
         """Return the user of a token. Raises :class:`CredentialRefused` for a token without access to the service."""
@@ -53,7 +68,7 @@ class Hub:
         headers = {"Authorization": f"token {token}"}
         try:
             async with self._session.get(
-                f"{self._url}/{path}", headers=headers, ssl=self._ssl, timeout=TIMEOUT, allow_redirects=False
+                f"{self._url}/{path}", headers=headers, ssl=self._trusted, timeout=TIMEOUT, allow_redirects=False
             ) as response:
                 if response.status in UNKNOWN_TOKEN:
                     return None

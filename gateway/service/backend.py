@@ -89,7 +89,8 @@ class FacilityBackend(UpstreamBackend):  # type: ignore[misc] # upstream has no 
 
         A back end that can't use upstream's ``setup`` calls this method itself.
         """
-        app.middlewares.extend([*middleware.all_of(source.proxies_of(self.site, self.kind)), self._warn_if_trimmed])
+        proxies, gateway = source.proxies_of(self.site, self.kind), self.site.gateway(self.kind)
+        app.middlewares.extend([*middleware.all_of(proxies, gateway), self._warn_if_trimmed])
         scheduler_reports.take_clients(app, self.note_client)
         self._heartbeats = scheduler_reports.Pace()
         DashboardLogin(self.site, self.kind, self.get_cluster, self.log).add_routes(app)

@@ -14,8 +14,9 @@ from gateway.errors import Refusal
 from gateway.identity import source
 from gateway.identity.guard import Bounds, CredentialRefused, Guard, TooManyAttempts
 from gateway.identity.source import Proxies
-from gateway.service import audit
+from gateway.service import audit, plain_http
 from gateway.service.metrics import REQUESTS
+from gateway.site import Gateway
 
 NOT_JSON = (
     ValueError,  # not JSON, or not text
@@ -32,9 +33,10 @@ CLUSTER_TOKENS = Bounds(attempts=20, attempt_seconds=1, refused_seconds=1)
 """Bounds on requests with a cluster's token. A scheduler whose cluster the gateway does not know yet retries soon."""
 
 
-def all_of(proxies: Proxies) -> list[Middleware]:
+def all_of(proxies: Proxies, gateway: Gateway) -> list[Middleware]:
     """Return the middlewares of a gateway behind these proxies, the outermost first."""
-    return [_noting_source(proxies), measure, audited, _guarding(Guard(CLUSTER_TOKENS)), explain]
+    guards = [plain_http.refusing(gateway), audited, _guarding(Guard(CLUSTER_TOKENS))]
+    return [_noting_source(proxies), measure, *guards, explain]
 
 
 def _noting_source(proxies: Proxies) -> Middleware:

@@ -8,6 +8,7 @@ Field names carry units: ``_seconds``, ``_gib`` (2**30 bytes, which dask-gateway
 ``_cores`` (CPU cores; Kubernetes takes fractions).
 """
 
+from gateway.site.certificates import HostCertificate, SlurmTls, Tls
 from gateway.site.faults import SiteError
 from gateway.site.gateways import (
     CoresBounds,
@@ -61,6 +62,7 @@ __all__ = [
     "Exposure",
     "Gateway",
     "GibBounds",
+    "HostCertificate",
     "HostPathSource",
     "Hub",
     "Identity",
@@ -84,8 +86,10 @@ __all__ = [
     "SiteError",
     "SlurmGateway",
     "SlurmSource",
+    "SlurmTls",
     "StorageClassSource",
     "Timeouts",
+    "Tls",
     "UserClass",
     "UserPods",
     "UserTotal",

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from gateway.site.certificates import SlurmTls, Tls
 from gateway.site.network import Network, Pods
 from gateway.site.types import (
     AbsolutePath,
@@ -127,7 +128,23 @@ class Gateway(Model):
     default_environment: DefaultEnvironment | None = None
     trusted_proxies: tuple[IpNetwork, ...] = ()
     """Networks of the proxies in front of the gateway's own proxy, for example of the ingress controller's pods. The
-    gateway believes what their X-Forwarded-For says of a client's address."""
+    gateway believes what they say of a client's address (X-Forwarded-For) and scheme (X-Forwarded-Proto)."""
+    tls: Tls | None = None
+    """When absent, the gateway speaks plain HTTP, and tokens of users can be read on the way."""
+
+    @model_validator(mode="after")
+    def _address_has_the_scheme_of_tls(self) -> Self:
+        scheme = "http" if self.tls is None else "https"
+        if not self.address.startswith(f"{scheme}://"):
+            found = "no tls" if self.tls is None else "tls"
+            raise ValueError(f"address is {self.address}, but the gateway has {found}: begin it with {scheme}://")
+        return self
+
+    @model_validator(mode="after")
+    def _knows_the_scheme_of_clients(self) -> Self:
+        if self.tls is not None and not self.trusted_proxies:
+            raise ValueError("tls needs trusted_proxies: the ingress controller tells which requests came by https")
+        return self
 
     @property
     def host(self) -> str:
@@ -318,6 +335,8 @@ class SlurmGateway(Gateway):
     workers_label: ClassVar[str] = "SLURM workers"
     alternative: ClassVar[str] = " or use Gateway()"
 
+    tls: SlurmTls | None = None
+    """When absent, the gateway speaks plain HTTP, and tokens of users can be read on the way."""
     release: Name
     """Name of the front's Kubernetes objects."""
     submission_host: HostName

@@ -1,5 +1,6 @@
 """The section ``identity``: classes of users, and the systems that know their accounts."""
 
+import posixpath
 import re
 from enum import StrEnum
 from typing import Annotated, Self
@@ -55,7 +56,10 @@ class Hub(Model):
     """The JupyterHub that authenticates users."""
 
     api_url: HttpUrl
-    """Address at which the gateways reach its API, with ``/hub/api``."""
+    """Address at which the gateways reach its API, with ``/hub/api``. Their tokens can be read on the way of http."""
+    ca_file: AbsolutePath | None = None
+    """Certificate authority of an https :attr:`api_url`, as a path on the gateways in the directory of the directory's
+    ``ca_file``, or that same file; the system's authorities when absent."""
     public_url: HttpUrl
     """Address at which browsers reach it, with ``/hub``: there users log in before they see a dashboard."""
     service_name: Name
@@ -109,6 +113,13 @@ class Identity(Model):
                 "a class takes its accounts from the hub or the pool, but there is no pool: add the section pool, whose"
                 " account_pattern tells which accounts of the directory the site lends"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _authorities_are_in_one_directory(self) -> Self:
+        files = {file for file in (self.directory.ca_file, self.hub.ca_file) if file is not None}
+        if len({posixpath.dirname(file) for file in files}) > 1:
+            raise ValueError(f"directory.ca_file and hub.ca_file are in two directories: {', '.join(sorted(files))}")
         return self
 
     @model_validator(mode="after")

@@ -1,13 +1,11 @@
 """Traefik: its arguments, certificate, routes and rights."""
 
-from base64 import b64decode
 from ipaddress import ip_network
 
 import pytest
-import yaml
 
 from gateway.kubernetes import names
-from tests.infra.queries import pods, rules
+from tests.infra.queries import pods, read_by_traefik, rules, traefik_configuration
 from tests.infra.recorder import render
 from tests.infra.samples import settings_of
 
@@ -42,28 +40,10 @@ def test_sees_our_own_routes(manifests, any_site):
         assert manifest["metadata"]["labels"]["gateway.dask.org/instance"] == any_site.kubernetes.release
 
 
-def read_by_traefik(manifests, path):
-    """Return the content of a file in Traefik's container, as the stack makes it."""
-    directory, _, file = path.rpartition("/")
-    pod = pods(manifests)["traefik-dask-gateway-k8s"]
-    (mounted,) = [mount["name"] for mount in pod["containers"][0]["volumeMounts"] if mount["mountPath"] == directory]
-    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == mounted]
-    if "secret" in volume:
-        return b64decode(manifests.get("Secret", volume["secret"]["secretName"])["data"][file])
-    return manifests.get("ConfigMap", volume["configMap"]["name"])["data"][file]
-
-
-def configuration(manifests):
-    """Return the configuration that Traefik reads from a file."""
-    (container,) = pods(manifests)["traefik-dask-gateway-k8s"]["containers"]
-    (file,) = [text.partition("=")[2] for text in container["args"] if text.startswith("--providers.file.filename")]
-    return yaml.safe_load(read_by_traefik(manifests, file))
-
-
 @pytest.mark.finding("R4g")
 def test_the_api_is_behind_the_rate_limit_at_its_port_for_proxies(manifests, any_site):
     gateway = any_site.kubernetes
-    http = configuration(manifests)["http"]
+    http = traefik_configuration(manifests)["http"]
     (router,) = http["routers"].values()
     assert (router["rule"], router["entryPoints"]) == ("PathPrefix(`/`)", ["web"])
     (server,) = http["services"][router["service"]]["loadBalancer"]["servers"]
@@ -79,7 +59,7 @@ def test_a_changed_rate_limit_restarts_traefik_which_reads_it_once(testbed_site,
     limit = testbed_site.kubernetes.rate_limit.model_copy(update={"burst": 7})
     kubernetes = testbed_site.kubernetes.model_copy(update={"rate_limit": limit})
     after = render(settings_of(testbed_site.model_copy(update={"kubernetes": kubernetes})))
-    assert configuration(after) != configuration(testbed)
+    assert traefik_configuration(after) != traefik_configuration(testbed)
     templates = [
         stack.get("Deployment", "traefik-dask-gateway-k8s")["spec"]["template"]["metadata"]["annotations"]
         for stack in (testbed, after)
@@ -93,12 +73,12 @@ def test_traefik_believes_the_proxies_that_the_site_trusts(testbed_site):
     stack = render(settings)
     (container,) = pods(stack)["traefik-dask-gateway-k8s"]["containers"]
     assert "--entrypoints.web.forwardedheaders.trustedips=10.1.0.0/16" in container["args"]
-    limit = configuration(stack)["http"]["middlewares"]["rate-limit"]["rateLimit"]
+    limit = traefik_configuration(stack)["http"]["middlewares"]["rate-limit"]["rateLimit"]
     assert limit["sourceCriterion"] == {"ipStrategy": {"depth": 1}}
 
 
 def test_traefik_makes_no_certificate_itself(manifests):
-    files = configuration(manifests)["tls"]["stores"]["default"]["defaultCertificate"].values()
+    files = traefik_configuration(manifests)["tls"]["stores"]["default"]["defaultCertificate"].values()
     assert [read_by_traefik(manifests, path)[:11] for path in files] == [b"-----BEGIN "] * 2
 
 

@@ -7,7 +7,7 @@ from dask_gateway_server.models import User
 
 from gateway.identity.authenticator import TOKENS
 from gateway.identity.guard import CredentialRefused, Guard
-from gateway.identity.hub import TIMEOUT, Hub, HubUnavailable
+from gateway.identity.hub import TIMEOUT, Hub, HubUnavailable, trust
 from gateway.service.dashboards import addresses
 from gateway.service.dashboards.logins import Visitor
 from gateway.site import Backend, Site
@@ -27,10 +27,10 @@ class LoginClient:
         self._client, self._secret = addresses.client_of(site, backend), secret
         self._own_service, self._service = site.gateway(backend).hub_service, site.identity.hub.service_name
         self._token_address = f"{site.identity.hub.api_url}/oauth2/token"
-        self._session = aiohttp.ClientSession(
-            timeout=TIMEOUT, connector=aiohttp.TCPConnector(limit=MOST_CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar()
-        )
-        self._hub = Hub(self._session, site.identity.hub.api_url, None)
+        trusted = trust(site.identity.hub)
+        connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS, ssl=trusted)
+        self._session = aiohttp.ClientSession(timeout=TIMEOUT, connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        self._hub = Hub(self._session, site.identity.hub.api_url, trusted)
         self._guard = Guard(TOKENS)
 
     async def close(self) -> None:

@@ -7,6 +7,11 @@ from gateway.settings import DASHBOARD_AUTHORIZE_PATH
 
 CREDENTIALS = ("Authorization", "Cookie")
 """Headers of a visitor that the login reads, and that no user's scheduler gets."""
+PLAIN_RULE = "PathPrefix(`/clusters/`) && HeaderRegexp(`X-Forwarded-Proto`, `^(http|ws)$`)"
+"""Rule of the route that brings requests for dashboards by plain HTTP to the server, which refuses them
+(:mod:`gateway.service.plain_http`). Traefik sets the header, unless a proxy that the site trusts has set it."""
+PLAIN_PRIORITY = 1000
+"""Precedes all routes of dashboards: Traefik's default priority is the rule's length."""
 MOST_ANSWER_BYTES = 65536
 """Bound on the page that Traefik passes on in place of a dashboard."""
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 import json
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from gateway.service.tls import new_keypair
 from gateway.site import SlurmGateway
 from gateway.slurm.proxy.addresses import address_of
 from gateway.slurm.proxy.configuration import Targets, checked_name, dynamic_configuration
+from gateway.slurm.proxy.https import with_https
 
+Configuration = Mapping[str, Any]
+"""Traefik's configuration."""
 CLUSTERS = "/clusters/"
 """Beginning of a dashboard's path; the cluster's name follows."""
 MODE = 0o640
@@ -31,14 +35,20 @@ class RouteFile:
     """
 
     def __init__(
-        self, path: Path, server: str, own_hosts: Set[str], secret_of: Callable[[str], str] = guard.secret_of
+        self,
+        path: Path,
+        server: str,
+        own_hosts: Set[str],
+        secret_of: Callable[[str], str] = guard.secret_of,
+        completed: Callable[[Configuration], Configuration] = lambda configuration: configuration,
     ) -> None:
         """Write to ``path``. For ``server`` and ``own_hosts`` see the functions that take them.
 
-        ``secret_of`` returns the secret of a cluster's dashboard.
+        ``secret_of`` returns the secret of a cluster's dashboard, and ``completed`` the configuration with the site's
+        own routes.
         """
         self._path, self._server, self._own_hosts = path, server, own_hosts
-        self._secret_of = secret_of
+        self._secret_of, self._completed = secret_of, completed
         self._pair = new_keypair(path.name)
         self._clusters: dict[str, Targets] = {}
         self._written: str | None = None
@@ -48,7 +58,9 @@ class RouteFile:
     def of(cls, gateway: SlurmGateway) -> "RouteFile":
         """Return the file of a site's gateway."""
         own_hosts = {gateway.submission_host, gateway.submission_host.partition(".")[0], gateway.submission_address}
-        return cls(Path(gateway.routes_file), f"http://127.0.0.1:{gateway.api_port}", own_hosts)
+        server = f"http://127.0.0.1:{gateway.api_port}"
+        completed = functools.partial(with_https, gateway=gateway)
+        return cls(Path(gateway.routes_file), server, own_hosts, completed=completed)
 
     async def setup(self, app: web.Application) -> None:
         """Do nothing: the first file, which :meth:`restore` writes, needs the database."""
@@ -98,7 +110,8 @@ class RouteFile:
     async def _write(self) -> None:
         """Return when the file has the routes; one write serves all callers that wait for it."""
         async with self._lock:
-            text = json.dumps(dynamic_configuration(self._server, self._clusters, self._pair))
+            configuration = dynamic_configuration(self._server, self._clusters, self._pair)
+            text = json.dumps(self._completed(configuration))
             if text != self._written:
                 await asyncio.to_thread(_replace, self._path, text)
                 self._written = text

@@ -227,7 +227,7 @@ async def test_names_with_a_meaning_elsewhere_are_refused(authenticator, name):
 
 
 async def test_a_hub_that_is_down_is_no_wrong_token(authenticator):
-    authenticator.hub = Hub(authenticator.session, "http://127.0.0.1:9/hub/api", None)
+    authenticator.hub = Hub(authenticator.session, "http://127.0.0.1:9/hub/api", trusted=True)
     with pytest.raises(web.HTTPBadGateway, match="try again in a minute"):
         await answer_to(authenticator, "jupyterhub alice")
 

@@ -1,6 +1,7 @@
 """Test that each fault of JupyterHub is told from a refused token."""
 
 import asyncio
+import ssl
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout, web
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from gateway.identity import hub as module
 from gateway.identity.guard import CredentialRefused
-from gateway.identity.hub import Hub, HubUnavailable, user_in
+from gateway.identity.hub import Hub, HubUnavailable, trust, user_in
+from gateway.service.tls import new_keypair
 
 SERVICE = "dask-gateway"
 SCOPES = [f"access:services!service={SERVICE}"]
@@ -58,9 +60,47 @@ async def ask(monkeypatch):
         app = web.Application()
         app.router.add_get("/{path:.*}", handler)
         async with TestServer(app) as server, ClientSession() as session:
-            return await question(Hub(session, str(server.make_url("/hub/api")), None))
+            return await question(Hub(session, str(server.make_url("/hub/api")), trusted=True))
 
     return ask_one
+
+
+@pytest.mark.finding("R7")
+async def test_the_sites_authority_alone_vouches_for_the_hub(testbed_site, tmp_path):
+    """A hub with a certificate of another authority gets no token."""
+    own, other = tmp_path / "own.pem", tmp_path / "other.pem"
+    for path in (own, other):
+        path.write_bytes(b"".join(new_keypair("localhost")))
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving.load_cert_chain(own)
+    tokens = []
+
+    async def answer(request):
+        tokens.append(request.headers["Authorization"])
+        return web.json_response({**ALICE, "auth_state": {}})
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    server = TestServer(app, host="localhost")
+    await server.start_server(ssl=serving)
+    # Leaving its context closes the server, and entering it does not start a started one.
+    async with server, ClientSession() as session:
+
+        def hub(ca_file):
+            settings = testbed_site.identity.hub.model_copy(update={"ca_file": ca_file})
+            return Hub(session, f"https://localhost:{server.port}/hub/api", trust(settings))
+
+        for distrusted in (str(other), None):
+            with pytest.raises(HubUnavailable):
+                await hub(distrusted).user_of("t", SERVICE)
+        assert tokens == []
+        assert (await hub(str(own)).user_of("t", SERVICE)).name == "alice"
+
+
+def test_a_missing_file_of_the_authority_is_named(testbed_site):
+    settings = testbed_site.identity.hub.model_copy(update={"ca_file": "/absent/hub-ca.crt"})
+    with pytest.raises(OSError, match=r"identity\.hub\.ca_file can't be used: /absent/hub-ca\.crt"):
+        trust(settings)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

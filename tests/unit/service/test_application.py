@@ -36,8 +36,8 @@ def free_port():
 
 
 @asynccontextmanager
-async def running(direct, *further):
-    """Run the application at these ports of loopback."""
+async def running(gateway, direct, *further):
+    """Run the application of a gateway at these ports of loopback."""
     application = GatewayApplication(
         address=f"127.0.0.1:{direct}",
         further_addresses=[f"127.0.0.1:{port}" for port in further],
@@ -49,7 +49,8 @@ async def running(direct, *further):
         request["user"] = SimpleNamespace(name="alice")
         return web.Response()
 
-    application.app = web.Application(middlewares=middleware.all_of(Proxies(port=(further or (None,))[0])))
+    proxies = Proxies(port=(further or (None,))[0])
+    application.app = web.Application(middlewares=middleware.all_of(proxies, gateway))
     application.app.router.add_get("/", answer)
     try:
         await application.setup()
@@ -61,9 +62,9 @@ async def running(direct, *further):
 
 
 @pytest.fixture
-async def ports():
+async def ports(testbed_site):
     direct, proxied = free_port(), free_port()
-    async with running(direct, proxied):
+    async with running(testbed_site.kubernetes, direct, proxied):
         yield SimpleNamespace(direct=direct, proxied=proxied)
 
 
@@ -89,18 +90,22 @@ def test_the_api_listens_for_its_proxy_on_a_port_of_its_own(testbed_site):
 
 
 @pytest.mark.finding("R2")
-async def test_a_restart_refuses_no_connection():
+async def test_a_restart_refuses_no_connection(testbed_site):
     """While no server runs, systemd holds the port: no other program can take it, and connections wait."""
     with socket.create_server(("127.0.0.1", 0)) as port:
         address = port.getsockname()
         with held.passed(port):
-            async with running(address[1]), ClientSession() as session, session.get(f"http://127.0.0.1:{address[1]}"):
+            async with (
+                running(testbed_site.slurm, address[1]),
+                ClientSession() as session,
+                session.get(f"http://127.0.0.1:{address[1]}"),
+            ):
                 pass
         with pytest.raises(OSError, match="in use"):
             socket.create_server(address)
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"GET / HTTP/1.1\r\nHost: gateway\r\n\r\n")
         with held.passed(port):
-            async with running(address[1]):
+            async with running(testbed_site.slurm, address[1]):
                 assert await asyncio.wait_for(reader.readline(), 10) == b"HTTP/1.1 200 OK\r\n"
         writer.close()

@@ -37,12 +37,12 @@ def route(status, user=None, body=None):
 
 
 @pytest.fixture
-async def lines(caplog):
+async def lines(caplog, testbed_site):
     """A function that sends a request to a handler, and returns the audit lines."""
     caplog.set_level(logging.INFO, "gateway.audit")
 
     async def sent(method, path, handler, pattern=None):
-        app = web.Application(middlewares=middleware.all_of(Proxies()))
+        app = web.Application(middlewares=middleware.all_of(Proxies(), testbed_site.slurm))
         app.router.add_route(method, pattern or path, handler)
         async with TestClient(TestServer(app)) as client:
             await client.request(method, path, json=BODY, headers={"Authorization": f"jupyterhub {SECRET}"})

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.finding("R4g"), pytest.mark.filterwarnings("ignore::ai
 
 
 @pytest.fixture
-async def send():
+async def send(testbed_site):
     """A function that sends a report with a token. Its list ``asked`` has the names of which the back end was asked."""
     asked = []
 
@@ -26,7 +26,7 @@ async def send():
     async def answer(_):
         return web.Response()
 
-    app = web.Application(middlewares=middleware.all_of(Proxies()))
+    app = web.Application(middlewares=middleware.all_of(Proxies(), testbed_site.slurm))
     app["backend"] = SimpleNamespace(get_cluster=get_cluster)
     app.router.add_post(REPORT.format("{cluster_name}"), api_handler(answer, token_authenticated=True))
     async with TestClient(TestServer(app)) as client:

@@ -8,6 +8,7 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,11 +84,20 @@ def trusted_proxies() -> list[str]:
 
 @pytest.fixture
 def front(tmp_path: Path, testbed_site: Site, trusted_proxies: list[str]) -> Iterator[Front]:
-    """Run Traefik."""
+    """Traefik of the testbed's site."""
+    data = testbed_site.model_dump(mode="json")
+    data["slurm"]["trusted_proxies"] = trusted_proxies
+    with running(tmp_path, Site.model_validate(data)) as found:
+        yield found
+
+
+@contextmanager
+def running(tmp_path: Path, of_site: Site) -> Iterator[Front]:
+    """Run Traefik with the static configuration of a site; its files are in the given directory."""
     routes, static, log = tmp_path / "routes.yml", tmp_path / "traefik.yml", tmp_path / "log"
     routes.write_text("{}")
-    site = testbed_site.model_dump(mode="json")
-    site["slurm"].update(routes_file=str(routes), trusted_proxies=trusted_proxies)
+    site = of_site.model_dump(mode="json")
+    site["slurm"]["routes_file"] = str(routes)
     static.write_text(rendered("traefik.yml.j2", site, gateway_proxy_read_seconds=READ_SECONDS))
     with socket.create_server(("127.0.0.1", 0)) as port, log.open("wb") as output:
         process = subprocess.Popen(
