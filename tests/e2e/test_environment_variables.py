@@ -136,8 +136,7 @@ def kubernetes_places() -> dict[str, str]:
     """Return the objects of clusters other than Secrets, the logs of the gateway, and the arguments of processes."""
     objects = ("get", f"{DASK_CLUSTERS},pods,events,services,configmaps,ingressroutes.traefik.io", "--output", "yaml")
     return {
-        "objects of clusters": kubectl_clusters(*objects),
-        "objects of the gateway": kubectl(*objects),
+        "objects": kubectl_clusters(*objects) + kubectl(*objects),
         # Logs of all replicas: one replica can have had all requests about a cluster.
         **{f"log of {part}": kubectl("logs", part, "--all-pods", "--tail=-1") for part in (API, CONTROLLER)},
         "processes": docker.execute(cluster.NODE, ["ps", "axww", "-o", "args"]),

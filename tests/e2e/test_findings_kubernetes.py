@@ -191,7 +191,7 @@ FORGED_PODS: dict[str, tuple[Change, str]] = {
     "secret": (volume(secret={"secretName": f"hub-token-{RELEASE}"}), "mounts the site's storage"),
     "claim": (volume(persistentVolumeClaim={"claimName": "hub-db"}), "mounts the site's storage"),
     "variable": (container_with(envFrom=[{"secretRef": {"name": f"hub-token-{RELEASE}"}}]), "takes no variable"),
-    "account": (spec_with(serviceAccountName=API), "has the ServiceAccount"),
+    "account": (spec_with(serviceAccountName="default"), "has the ServiceAccount"),
     # Kubernetes adds the volume of the token before it asks the policies.
     "token": (spec_with(automountServiceAccountToken=True), "mounts the site's storage"),
     "node": (spec_with(nodeName=cluster.NODE), "chooses its node"),
