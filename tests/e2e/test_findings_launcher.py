@@ -15,6 +15,7 @@ from tests.e2e.administration import Administrator, identity_of
 from tests.e2e.back_ends import on_slurm
 from tests.e2e.machines import SETTINGS, slurm_container
 from tests.e2e.notebooks import CellError, Notebook
+from tests.e2e.test_impersonation import REQUEST
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -74,12 +75,14 @@ def test_users_on_the_submission_host_do_not_reach_the_launcher(backend: Backend
 def test_a_start_while_the_hub_hangs_says_so_and_leaves_nothing(
     backend: Backend, no_leftovers: None, administrator: Administrator
 ) -> None:
-    """The server knows alice by her cookie; the launcher asks the hub."""
+    """A start needs the hub's word on its token, whatever cookie the server knows the user by."""
     before = administrator.all_objects()
     with notebooks.connected("alice", backend) as opened:
-        opened.run("gateway.list_clusters()")
-        with faults.paused_machine(hub.NAME), pytest.raises(CellError, match="try again in a minute"):
-            opened.run(notebooks.new_cluster(notebooks.SMALL))
+        opened.run(f"ADDRESS = {SETTINGS.slurm.address!r}\n{REQUEST}")
+        body = {"cluster_options": notebooks.SMALL}
+        with faults.paused_machine(hub.NAME):
+            status, text = opened.run(f"send('POST', '/api/v1/clusters/', body={body!r})")
+        assert (status, "try again in a minute" in text) == (502, True), text
         until("nothing is left of the refused cluster", lambda: administrator.all_objects() <= before, seconds=60)
 
 
