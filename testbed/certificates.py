@@ -45,8 +45,11 @@ def certificate_authority() -> Path:
     return certificate
 
 
-def server_certificate(host: str) -> tuple[Path, Path]:
-    """Return certificate and key (PEM) of a TLS server of that name; make them if they are missing."""
+def server_certificate(host: str, *more: str) -> tuple[Path, Path]:
+    """Return certificate and key (PEM) of a TLS server of these names; make them if they are missing.
+
+    The first name, which is that of the files, always has the same further names.
+    """
     certificate = _certificate(host)
     authority = x509.load_pem_x509_certificate(certificate_authority().read_bytes())
     if not certificate.is_file() or not _signed_by(certificate, authority):
@@ -57,7 +60,9 @@ def server_certificate(host: str) -> tuple[Path, Path]:
             )
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(host, key, authority.subject, authority_key)
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(name) for name in (host, *more)]), critical=False
+        )
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         _write(host, key, builder.sign(authority_key, hashes.SHA256()))

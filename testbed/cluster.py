@@ -14,6 +14,7 @@ from gateway import site
 from release import content, process
 from release.image import image_id
 from testbed import docker, front, processors
+from testbed.certificates import certificate_authority
 from testbed.images.kubernetes import COREDNS_TAG, ETCD_TAG
 from testbed.images.kubernetes import NODE as NODE_IMAGE
 from testbed.images.table import TRAEFIK
@@ -238,7 +239,8 @@ def ensure_coredns() -> None:
 
 def ensure_ingress() -> None:
     """Have Traefik as the controller of ingress class ``public``, which Geddes' administrators run there."""
-    gateway = site.load(SITE).kubernetes
+    described = site.load(SITE)
+    gateway = described.kubernetes
     image = TRAEFIK.ensure()
     ensure_images([image])
     manifest = string.Template(INGRESS_MANIFEST.read_text()).substitute(
@@ -246,6 +248,9 @@ def ensure_ingress() -> None:
         ingress_class=gateway.ingress_class,
         image=canonical(image),
         address=ADDRESS,
+        submission_host=described.slurm.submission_host,
+        # JSON is YAML, on one line.
+        authority=json.dumps(certificate_authority().read_text()),
     )
     applied = kubectl(
         *("apply", "--server-side", "--force-conflicts", "--field-manager=testbed", "--filename=-"),

@@ -6,6 +6,7 @@ the schedulers' port unchanged, as Ingress and Service do there.
 """
 
 import json
+import os
 
 import requests
 import yaml
@@ -13,6 +14,7 @@ import yaml
 from gateway import site
 from release import content, process
 from testbed import docker, waiting
+from testbed.certificates import certificate_authority, server_certificate
 from testbed.images.table import TRAEFIK
 from testbed.paths import SITE, STATE
 from testbed.public_names import ADDRESS, public_names
@@ -32,9 +34,10 @@ def ensure_front() -> None:
         process.say(f"{holder} serves the public names")
         return
     gateway = site.load(SITE).slurm
+    # It has the private key of the public name.
+    CONFIGURATION.touch(mode=0o600)
+    CONFIGURATION.chmod(0o600)
     CONFIGURATION.write_text(yaml.safe_dump(routes(gateway)))
-    # Traefik runs as a user of its own.
-    CONFIGURATION.chmod(0o644)
     docker.ensure_container(
         docker.Container(
             name=NAME,
@@ -45,14 +48,19 @@ def ensure_front() -> None:
                 "--entrypoints.web.address=:80",
                 # A dashboard's page keeps its websocket open.
                 "--entrypoints.web.transport.respondingtimeouts.readtimeout=0s",
+                "--entrypoints.websecure.address=:443",
+                "--entrypoints.websecure.transport.respondingtimeouts.readtimeout=0s",
                 f"--entrypoints.schedulers.address=:{gateway.proxy_port}",
                 "--providers.file.filename=/etc/traefik/front.yaml",
             ),
             address=ADDRESS,
             aliases=(NAME, *public_names([site.Backend.SLURM])),
             mounts={CONFIGURATION: "/etc/traefik/front.yaml:ro"},
-            # Traefik runs without root's capabilities.
-            options=("--sysctl", "net.ipv4.ip_unprivileged_port_start=0"),
+            # Traefik runs as the file's owner, without root's capabilities.
+            options=(
+                *("--user", f"{os.getuid()}:{os.getgid()}", "--cap-drop", "ALL"),
+                *("--sysctl", "net.ipv4.ip_unprivileged_port_start=0"),
+            ),
             inputs=(content.digest(CONFIGURATION),),
         )
     )
@@ -65,13 +73,23 @@ def remove_front() -> None:
 
 
 def routes(gateway: site.SlurmGateway) -> dict[str, object]:
-    """Return Traefik's dynamic configuration: HTTP of the gateway's name, and its proxy's port."""
+    """Return Traefik's dynamic configuration: HTTP and HTTPS of the gateway's name, and its proxy's port."""
     proxy = f"{gateway.submission_address}:{gateway.proxy_port}"
+    router = {"rule": f"Host(`{gateway.host}`)", "service": "gateway"}
+    is_secure = gateway.tls is not None and gateway.tls.host_certificate is not None
+    balancer = {"servers": [{"url": f"{'https' if is_secure else 'http'}://{proxy}"}], "serversTransport": "submission"}
+    certificate, key = (path.read_text() for path in server_certificate(gateway.host))
+    authority = certificate_authority().read_text()
     return {
         "http": {
-            "routers": {"gateway": {"entryPoints": ["web"], "rule": f"Host(`{gateway.host}`)", "service": "gateway"}},
-            "services": {"gateway": {"loadBalancer": {"servers": [{"url": f"http://{proxy}"}]}}},
+            "routers": {
+                "gateway": {**router, "entryPoints": ["web"]},
+                "gateway-https": {**router, "entryPoints": ["websecure"], "tls": {}},
+            },
+            "services": {"gateway": {"loadBalancer": balancer}},
+            "serversTransports": {"submission": {"serverName": gateway.submission_host, "rootCAs": [authority]}},
         },
+        "tls": {"certificates": [{"certFile": certificate, "keyFile": key}]},
         "tcp": {
             "routers": {"proxy": {"entryPoints": ["schedulers"], "rule": "HostSNI(`*`)", "service": "proxy"}},
             "services": {"proxy": {"loadBalancer": {"servers": [{"address": proxy}]}}},

@@ -10,6 +10,7 @@ from gateway import client, site
 from gateway.site import Access
 from release import content
 from testbed import docker, hub, people, storage
+from testbed.certificates import certificate_authority
 from testbed.images.table import NOTEBOOK
 from testbed.paths import SITE, STATE
 
@@ -17,6 +18,8 @@ NAME = "af-notebook"
 ADDRESS = "172.30.0.30"
 CONFIGURATION = STATE / "notebook" / "dask"
 """Mounted as ``/etc/dask``."""
+TRUSTED = "/usr/lib/ssl/cert.pem:ro"
+"""Where OpenSSL, in Debian's configuration, has the authorities that programs trust."""
 
 
 def ensure_notebook() -> None:
@@ -28,6 +31,7 @@ def ensure_notebook() -> None:
             raise RuntimeError(
                 f"the notebook needs the directory {source}: run `make testbed`, whose step storage makes it"
             )
+    authority = certificate_authority()
     CONFIGURATION.mkdir(parents=True, exist_ok=True)
     (CONFIGURATION / "gateway.yaml").write_text(client.render(site.load(SITE)))
     docker.ensure_container(
@@ -36,8 +40,8 @@ def ensure_notebook() -> None:
             image=NOTEBOOK.ensure(),
             address=ADDRESS,
             aliases=("notebook",),
-            mounts={**volumes, CONFIGURATION: "/etc/dask:ro"},
-            inputs=(content.digest(CONFIGURATION),),
+            mounts={**volumes, CONFIGURATION: "/etc/dask:ro", authority: TRUSTED},
+            inputs=(content.digest(CONFIGURATION, authority),),
         )
     )
     for person in people.load().people:

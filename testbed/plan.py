@@ -51,7 +51,8 @@ STEPS: list[Step] = [
     _step("cluster", cluster.ensure_cluster, "network", "storage", "image-node"),
     # An interrupted load test may have left the real node tainted.
     _step("no-fake-nodes", fake_nodes.remove_leftovers, "cluster"),
-    _step("ingress", cluster.ensure_ingress, "no-fake-nodes", "image-traefik"),
+    # The directory's step makes the certificate authority.
+    _step("ingress", cluster.ensure_ingress, "no-fake-nodes", "image-traefik", "directory"),
     _step(
         "stack",
         stack.ensure_stack,

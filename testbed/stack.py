@@ -51,6 +51,7 @@ def ensure_stack() -> None:
     _configure(images, authority, token)
     _recover()
     _deploy()
+    _ensure_certificates()
     _wait_until_it_answers()
     _wait_until_quotas_count()
     RECORD.write_text(digest)
@@ -102,6 +103,26 @@ def _configure(images: Mapping[str, str], authority: str, token: str) -> None:
 def _deploy() -> None:
     # Refresh, because a person may have changed or deleted objects by hand.
     _run(["up", "--yes", "--skip-preview", "--refresh", "--suppress-outputs", *_selected()], directory=ROOT)
+
+
+def _ensure_certificates() -> None:
+    """Have the Secrets with the certificates of both gateways' addresses, which the Ingresses name."""
+    described = site.load(SITE)
+    for gateway in (described.kubernetes, described.slurm):
+        if gateway.tls is None or gateway.tls.secret_name is None:
+            continue
+        certificate, key = certificates.server_certificate(gateway.host)
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/tls",
+            "metadata": {"name": gateway.tls.secret_name, "namespace": described.kubernetes.namespace},
+            "stringData": {"tls.crt": certificate.read_text(), "tls.key": key.read_text()},
+        }
+        cluster.kubectl(
+            *("apply", "--server-side", "--force-conflicts", "--field-manager=testbed", "--filename=-"),
+            standard_input=json.dumps(secret),
+        )
 
 
 def _selected() -> list[str]:
@@ -158,7 +179,7 @@ def _answers() -> bool:
     """Return whether a route answers through the ingress controller, whose readiness alone does not tell that."""
     gateway = site.load(SITE).kubernetes
     try:
-        response = requests.get(f"http://{ADDRESS}/api/version", headers={"Host": gateway.host}, timeout=5)
+        response = requests.get(f"http://{ADDRESS}/api/health", headers={"Host": gateway.host}, timeout=5)
     except requests.RequestException:
         return False
-    return response.status_code == 200 and "version" in response.text
+    return response.status_code == 200 and "pass" in response.text

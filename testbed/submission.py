@@ -1,13 +1,14 @@
 """The submission host: an empty machine with sshd, on which Ansible installs the SLURM gateway as on Hammer's."""
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.site import Backend, load
 from release import bundle, content, process
 from release.paths import ROOT
 from testbed import ansible, docker, hub, slurm, storage, waiting
-from testbed.certificates import certificate_authority
+from testbed.certificates import certificate_authority, server_certificate
 from testbed.images.table import SUBMISSION
 from testbed.paths import SECRETS, SITE, STATE
 
@@ -72,6 +73,7 @@ def run_play(*, check: bool = False) -> ansible.Play:
         "slurm_client_munge_key_file": str(slurm.munge_key()),
         **bundle.variables(),
         "gateway_hub_token_file": str(_hub_token()),
+        **{name: str(path) for name, path in _certificate().items()},
     }
     result = ansible.play("testbed", variables, check=check)
     process.say(f"{result.changes} tasks changed something: {', '.join(result.changed)}")
@@ -89,8 +91,18 @@ def _hub_token() -> Path:
     return path
 
 
+def _certificate() -> Mapping[str, Path]:
+    """Return the arguments of the play with the proxy's certificate; none for a site without one."""
+    gateway = load(SITE).slurm
+    if gateway.tls is None or gateway.tls.host_certificate is None:
+        return {}
+    certificate, key = server_certificate(gateway.submission_host, gateway.host, gateway.proxy_host)
+    return {"gateway_certificate": certificate, "gateway_certificate_key": key}
+
+
 def _digest() -> str:
-    inputs = (SITE, certificate_authority(), slurm.SLURM_CONFIGURATION, slurm.munge_key(), _hub_token())
+    files = (SITE, certificate_authority(), slurm.SLURM_CONFIGURATION, slurm.munge_key(), _hub_token())
+    inputs = (*files, *_certificate().values())
     return content.digest(ROOT / "ansible", *bundle.variables().values(), *inputs)
 
 

@@ -7,15 +7,23 @@ import yaml
 
 from gateway import site
 from release import process
-from testbed import docker, front, plan, steps
+from testbed import certificates, docker, front, plan, steps
 from testbed.paths import SITE
 from testbed.public_names import ADDRESS, hosts_lines, public_names
 
 GATEWAY = site.load(SITE).slurm
+SCHEME = "http" if GATEWAY.tls is None else "https"
 
 
 @pytest.fixture
-def world(tmp_path, monkeypatch):
+def authority(tmp_path, monkeypatch):
+    """A certificate authority of the test's own."""
+    monkeypatch.setattr(certificates, "DIRECTORY", tmp_path)
+    return certificates.certificate_authority()
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch, authority):
     """Containers in the testbed's network by name, and the containers that were started."""
     addresses, started = {}, []
 
@@ -23,6 +31,7 @@ def world(tmp_path, monkeypatch):
         return json.dumps({str(n): {"Name": k, "IPv4Address": f"{v}/24"} for n, (k, v) in enumerate(addresses.items())})
 
     monkeypatch.setattr(front, "CONFIGURATION", tmp_path / "front.yaml")
+    assert authority
     monkeypatch.setattr(process, "capture", listed)
     monkeypatch.setattr(docker, "ensure_container", started.append)
     monkeypatch.setattr(front.waiting, "until", lambda *_, **__: None)
@@ -50,11 +59,13 @@ def test_no_front_beside_the_kubernetes_node(world):
     assert started == []
 
 
-def test_the_front_routes_both_names_to_the_submission_host():
+def test_the_front_routes_both_names_to_the_submission_host(authority):
     wanted = f"{GATEWAY.submission_address}:{GATEWAY.proxy_port}"
     routes = front.routes(GATEWAY)
     assert f"Host(`{GATEWAY.host}`)" in str(routes["http"])
-    assert f"'http://{wanted}'" in str(routes["http"])
+    assert f"'{SCHEME}://{wanted}'" in str(routes["http"])
+    (transport,) = routes["http"]["serversTransports"].values()
+    assert transport == {"serverName": GATEWAY.submission_host, "rootCAs": [authority.read_text()]}
     assert f"'{wanted}'" in str(routes["tcp"])
 
 
