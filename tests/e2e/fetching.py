@@ -32,6 +32,11 @@ def fetch(address: str, headers: Mapping[str, str] | None = None) -> tuple[int, 
     return fetch_in_container(notebook.NAME, "python3", address, headers)
 
 
+def by_https(address: object) -> str:
+    """Return the https address of a dashboard. A browser is sent there; a program that asks by http is refused."""
+    return str(address).replace("http://", "https://", 1)
+
+
 def fetch_in_container(
     container: str, python: str, address: str, headers: Mapping[str, str] | None = None
 ) -> tuple[int, str]:

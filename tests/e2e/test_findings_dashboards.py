@@ -12,7 +12,7 @@ from testbed import docker, hub, submission
 from testbed.slurm import NODES
 from tests.e2e.back_ends import on_slurm
 from tests.e2e.browsing import visit
-from tests.e2e.fetching import fetch, fetch_in_container
+from tests.e2e.fetching import by_https, fetch, fetch_in_container
 from tests.e2e.machines import RELEASE, SETTINGS, kubectl, slurm_container
 from tests.e2e.notebooks import Notebook
 
@@ -25,7 +25,7 @@ HTML = {"Accept": "text/html,application/xhtml+xml"}
 @pytest.fixture(scope="module")
 def page(alice: Notebook) -> str:
     """Return the address of the dashboard of alice's cluster, which other users may know."""
-    return str(alice.snippet("dashboard"))
+    return by_https(alice.snippet("dashboard"))
 
 
 def authorization(person: str, kind: str = "token") -> dict[str, str]:

@@ -9,7 +9,7 @@ from gateway.site import Backend
 from testbed import hub
 from tests.e2e import notebooks
 from tests.e2e.administration import Administrator, identity_of
-from tests.e2e.fetching import fetch
+from tests.e2e.fetching import by_https, fetch
 from tests.e2e.machines import SETTINGS
 from tests.e2e.notebooks import CellError, Notebook
 
@@ -96,7 +96,7 @@ def test_files_belong_to_the_user(alice: Notebook) -> None:
 def test_dashboard_answers_under_the_public_address(alice: Notebook, backend: Backend) -> None:
     link = alice.snippet("dashboard")
     assert urlsplit(link).hostname == SETTINGS.gateway(backend).host
-    status, page = fetch(link, {"Authorization": f"token {hub.token(alice.person)}"})
+    status, page = fetch(by_https(link), {"Authorization": f"token {hub.token(alice.person)}"})
     assert (status, "Dask" in page) == (200, True), (link, page[:300])
 
 

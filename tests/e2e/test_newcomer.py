@@ -6,6 +6,7 @@ The browser here is requests, which knows the printed lines of /etc/hosts and no
 import http.client
 import re
 import socket
+import ssl
 import subprocess
 import sys
 from urllib.parse import urljoin, urlsplit
@@ -16,6 +17,7 @@ import requests
 from gateway.service.dashboards.logins import LOGIN_COOKIE
 from release.paths import ROOT
 from testbed import hub, status
+from testbed.certificates import certificate_authority
 from tests.e2e.notebooks import Notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("testbed")]
@@ -37,6 +39,7 @@ def browser(monkeypatch):
     )
     with requests.Session() as session:
         session.trust_env = False
+        session.verify = str(certificate_authority())
         yield session
 
 
@@ -94,11 +97,12 @@ def test_a_websocket_without_a_login_is_refused(alice: Notebook, browser):
 def websocket_status(page, token, cookie):
     """The status with which the gateway answers a page's request to open its websocket."""
     address = urlsplit(page)
-    connection = http.client.HTTPConnection(address.hostname, address.port or 80, timeout=SECONDS)
+    trusted = ssl.create_default_context(cafile=certificate_authority())
+    connection = http.client.HTTPSConnection(address.hostname, timeout=SECONDS, context=trusted)
     headers = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
-        "Origin": f"http://{address.netloc}",
+        "Origin": f"https://{address.netloc}",
         "Sec-WebSocket-Version": "13",
         "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",  # the example of RFC 6455
         "Sec-WebSocket-Protocol": f"bokeh, {token}",

@@ -5,6 +5,7 @@ from ipaddress import ip_network
 import pytest
 
 from gateway.kubernetes import names
+from infra import proxy_file
 from tests.infra.queries import pods, read_by_traefik, rules, traefik_configuration
 from tests.infra.recorder import render
 from tests.infra.samples import settings_of
@@ -44,7 +45,7 @@ def test_sees_our_own_routes(manifests, any_site):
 def test_the_api_is_behind_the_rate_limit_at_its_port_for_proxies(manifests, any_site):
     gateway = any_site.kubernetes
     http = traefik_configuration(manifests)["http"]
-    (router,) = http["routers"].values()
+    router = http["routers"][proxy_file.API]
     assert (router["rule"], router["entryPoints"]) == ("PathPrefix(`/`)", ["web"])
     (server,) = http["services"][router["service"]]["loadBalancer"]["servers"]
     service = manifests.get("Service", names.api_name(gateway.release))

@@ -250,7 +250,7 @@ async def test_unknown_tokens_ask_the_hub_a_bounded_number_of_times(authenticato
 @pytest.mark.parametrize(("scheme", "secure"), [("http", False), ("https", True)])
 async def test_the_cookie_is_of_no_use_to_scripts_and_other_sites(authenticator, backend, scheme, secure):
     gateway = authenticator.site.gateway(Backend(backend))
-    address = gateway.address.replace("http:", f"{scheme}:")
+    address = gateway.address.replace("https:", f"{scheme}:")
     changed = {backend.value: gateway.model_copy(update={"address": address})}
     authenticator.site = authenticator.site.model_copy(update=changed)
     request = make_mocked_request("GET", "/", headers={"Authorization": "jupyterhub alice"})

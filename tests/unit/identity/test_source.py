@@ -38,9 +38,10 @@ def test_a_direct_connection_has_its_own_address():
     assert INGRESS.source_of("10.244.0.8", None, ["192.0.2.7"]) == "10.244.0.8"
 
 
-def test_the_proxies_of_the_gateways(testbed_site):
-    assert proxies_of(testbed_site, Backend.KUBERNETES) == Proxies((), testbed_site.kubernetes.proxied_api_port)
-    assert proxies_of(testbed_site, Backend.SLURM) == Proxies(LOOPBACK)
+def test_the_proxies_of_the_gateways(testbed_site, geddes_site):
+    assert proxies_of(geddes_site, Backend.KUBERNETES) == Proxies((), geddes_site.kubernetes.proxied_api_port)
+    assert proxies_of(geddes_site, Backend.SLURM) == Proxies(LOOPBACK)
+    assert proxies_of(testbed_site, Backend.SLURM) == Proxies((*LOOPBACK, *testbed_site.slurm.trusted_proxies))
 
 
 texts = st.one_of(

@@ -95,8 +95,8 @@ async def test_the_stock_client_shows_the_advice_and_never_sends_its_token(testb
     assert seen == []
 
 
-async def test_a_site_without_certificates_serves_plain_http(testbed_site):
-    async with TestClient(TestServer(application(testbed_site, []))) as client:
+async def test_a_site_without_certificates_serves_plain_http(geddes_site):
+    async with TestClient(TestServer(application(geddes_site, []))) as client:
         headers = {"X-Forwarded-Proto": "http", "Authorization": "jupyterhub t", **BROWSER}
         for path in (API, DASHBOARD):
             async with client.get(path, headers=headers) as response:

@@ -48,10 +48,8 @@ def test_kubernetes_is_the_default() -> None:
 
 
 @pytest.mark.parametrize("backend", Backend)
-def test_testbed_has_the_addresses_of_geddes(backend: Backend) -> None:
-    addresses = [
-        (it.address, it.proxy_host, it.proxy_port) for it in (GEDDES.gateway(backend), TESTBED.gateway(backend))
-    ]
+def test_testbed_has_the_names_of_geddes(backend: Backend) -> None:
+    addresses = [(it.host, it.proxy_host, it.proxy_port) for it in (GEDDES.gateway(backend), TESTBED.gateway(backend))]
     assert addresses[0] == addresses[1]
 
 

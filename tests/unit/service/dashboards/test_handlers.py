@@ -107,7 +107,8 @@ async def test_the_owner_logs_in_and_sees_the_dashboard_again(gateway, hub, capl
     assert (answer.status, answer.headers["Location"]) == (302, PATH)
     cookie = answer.cookies[logins.LOGIN_COOKIE]
     assert (cookie["path"], cookie["httponly"], cookie["samesite"]) == ("/clusters/cms.a/", True, "Lax")
-    assert hub.forms[0]["redirect_uri"] == "http://dask-gateway-k8s.geddes.rcac.purdue.edu/dashboards/callback"
+    assert cookie["secure"] is True
+    assert hub.forms[0]["redirect_uri"] == "https://dask-gateway-k8s.geddes.rcac.purdue.edu/dashboards/callback"
     assert (await ask(gateway, Cookie=f"{logins.LOGIN_COOKIE}={cookie.value}")).status == 204
     other = await ask(gateway, "/clusters/cms.b/status", Cookie=f"{logins.LOGIN_COOKIE}={cookie.value}")
     assert other.status == 401

@@ -105,9 +105,9 @@ def test_an_ingress_tells_the_scheme_of_its_client(behind_ingress, gateway):
     assert get(behind_ingress, gateway.host, PAGE, **by_http) == f"{PAGE} of {gateway.host}"
 
 
-def test_a_site_without_certificates_has_no_other_routes(testbed_site):
+def test_a_site_without_certificates_has_no_other_routes(geddes_site):
     plain = dynamic_configuration("http://127.0.0.1:1", {}, PAIR)
-    assert with_https(plain, testbed_site.slurm) == plain
+    assert with_https(plain, geddes_site.slurm) == plain
 
 
 def test_without_a_certificate_of_the_host_only_plain_dashboards_have_a_route(testbed_site):

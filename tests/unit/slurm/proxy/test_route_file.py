@@ -110,7 +110,7 @@ async def test_a_site_names_the_file_the_server_and_the_hosts_that_no_route_reac
     slurm = testbed_site.slurm.model_copy(update={"routes_file": str(path), "submission_host": "host.example"})
     routes = RouteFile.of(slurm)
     await routes.restore([])
-    assert names(path) == (set(), set())
+    assert names(path) == ({"plain-dashboards", "plain-dashboards-https", "server-https"}, set())
     servers = found(path)["http"]["services"]["server"]["loadBalancer"]["servers"]
     assert servers == [{"url": f"http://127.0.0.1:{slurm.api_port}"}]
     for host in ("host.example", "host", slurm.submission_address):
