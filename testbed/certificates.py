@@ -25,7 +25,7 @@ VALIDITY = datetime.timedelta(days=3650)
 
 def certificate_authority() -> Path:
     """Return the authority's certificate (PEM); make it if it is missing."""
-    certificate = _certificate(AUTHORITY)
+    certificate = certificate_path()
     if not certificate.is_file():
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder("Testbed's certificate authority", key, _name("Testbed's certificate authority"), key)
@@ -43,6 +43,11 @@ def certificate_authority() -> Path:
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         _write(AUTHORITY, key, builder.add_extension(usage, critical=True).sign(key, hashes.SHA256()))
     return certificate
+
+
+def certificate_path() -> Path:
+    """Return where the authority's certificate is, or will be."""
+    return _certificate(AUTHORITY)
 
 
 def server_certificate(host: str, *more: str) -> tuple[Path, Path]:

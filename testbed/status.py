@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gateway import site
 from release import process
-from testbed import cluster, directory, hub, notebook, people, slurm, submission
+from testbed import certificates, cluster, directory, hub, notebook, people, slurm, submission
 from testbed.paths import LOGS, SITE
 from testbed.toolchain import docker_engine
 
@@ -133,6 +133,7 @@ def browser_lines() -> list[str]:
         f"            {hub.ROOT_URL}    JupyterHub: log in as {EXAMPLE},",
         f"                with the password in {hub.password_file(EXAMPLE)}",
         "            cluster.dashboard_link, in a notebook, is the address of a cluster's dashboard",
+        f"                its certificate is of the authority {certificates.certificate_path()}",
         "            From another computer: ssh -D 1080 THIS-MACHINE, then in the browser the SOCKS 5 proxy",
         "                localhost:1080, with DNS through the proxy",
     ]
