@@ -1,7 +1,7 @@
 """Services and Ingresses that clients outside of the Kubernetes cluster reach."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
@@ -31,7 +31,6 @@ class ServiceArgs:
     use other ports."""
     selector: Mapping[str, str] | None = None
     """Labels of the pods. None: the caller declares an EndpointSlice for the Service."""
-    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 class ExposedService(pulumi.ComponentResource):
@@ -81,12 +80,7 @@ class ExposedService(pulumi.ComponentResource):
         selector = {} if args.selector is None else {"selector": args.selector}
         return Service(
             name,
-            metadata={
-                "name": name,
-                "namespace": args.namespace,
-                "labels": args.labels,
-                "annotations": {**annotations, **args.annotations},
-            },
+            metadata={"name": name, "namespace": args.namespace, "labels": args.labels, "annotations": annotations},
             spec={"ports": ports, **selector, **spec},
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -75,9 +75,13 @@ def remove_front() -> None:
 def routes(gateway: site.SlurmGateway) -> dict[str, object]:
     """Return Traefik's dynamic configuration: HTTP and HTTPS of the gateway's name, and its proxy's port."""
     proxy = f"{gateway.submission_address}:{gateway.proxy_port}"
+    server = f"{gateway.submission_address}:{gateway.ingress_port or gateway.proxy_port}"
     router = {"rule": f"Host(`{gateway.host}`)", "service": "gateway"}
     is_secure = gateway.tls is not None and gateway.tls.host_certificate is not None
-    balancer = {"servers": [{"url": f"{'https' if is_secure else 'http'}://{proxy}"}], "serversTransport": "submission"}
+    balancer = {
+        "servers": [{"url": f"{'https' if is_secure else 'http'}://{server}"}],
+        "serversTransport": "submission",
+    }
     certificate, key = (path.read_text() for path in server_certificate(gateway.host))
     authority = certificate_authority().read_text()
     return {

@@ -14,7 +14,8 @@ from testbed.paths import SECRETS, SITE, STATE
 
 CONTAINER = "af-submission"
 SERVICES = ("dask-gateway.service", "dask-gateway-proxy.service")
-UNITS = (*SERVICES, "dask-gateway.socket", "dask-gateway-proxy.socket", "dask-gateway-launcher.socket")
+PROXY_SOCKETS = ("dask-gateway-proxy.socket", "dask-gateway-proxy-ingress.socket")
+UNITS = (*SERVICES, "dask-gateway.socket", *PROXY_SOCKETS, "dask-gateway-launcher.socket")
 """The services, and the sockets that listen for them and for the launcher."""
 SSH_KEY = SECRETS / "ssh" / "id_ed25519"
 KNOWN_HOSTS = STATE / "known_hosts"

@@ -60,6 +60,11 @@ def api_name(release: str) -> str:
     return f"api-{release}"
 
 
+def ingress_service_name(release: str) -> str:
+    """Return the name of the Service by which the ingress controller reaches the SLURM gateway's own port for it."""
+    return f"ingress-{release}"
+
+
 def controller_name(release: str) -> str:
     """Return the name of the controller's Deployment and of its Lease."""
     return f"controller-{release}"

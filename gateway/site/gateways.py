@@ -344,6 +344,9 @@ class SlurmGateway(Gateway):
     """Address at which Geddes reaches the submission host."""
     api_port: Port
     """Port of the server on the submission host; the server listens on loopback only."""
+    ingress_port: Port | None = None
+    """Port of the proxy on which it believes :attr:`trusted_proxies`. Clients of ``proxy_port`` can come from the
+    addresses of the ingress controller's nodes too."""
     metrics_address: IpAddress
     """Address of the metrics on the submission host; beyond loopback, a firewall must admit only Prometheus."""
     metrics_port: Port
@@ -387,10 +390,17 @@ class SlurmGateway(Gateway):
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
-        _check_ports_differ(self, "api_port", "metrics_port", "proxy_port")
+        _check_ports_differ(self, "api_port", "metrics_port", "proxy_port", "ingress_port")
+        return self
+
+    @model_validator(mode="after")
+    def _proxies_have_a_port(self) -> Self:
+        if bool(self.trusted_proxies) != (self.ingress_port is not None):
+            raise ValueError("trusted_proxies and ingress_port need each other: clients of proxy_port are not believed")
         return self
 
     @property
     def own_ports(self) -> frozenset[int]:
         """Return the ports of the gateway's processes on the submission host."""
-        return frozenset({self.api_port, self.metrics_port, self.proxy_port})
+        ports = (self.api_port, self.metrics_port, self.proxy_port, self.ingress_port)
+        return frozenset(port for port in ports if port is not None)

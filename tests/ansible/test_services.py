@@ -11,15 +11,15 @@ pytestmark = pytest.mark.e2e
 GATEWAY = "dask-gateway.service"
 GATEWAY_SOCKET = "dask-gateway.socket"
 PROXY = "dask-gateway-proxy.service"
-PROXY_SOCKET = "dask-gateway-proxy.socket"
+PROXY_SOCKETS = ["dask-gateway-proxy.socket", "dask-gateway-proxy-ingress.socket"]
 MOST_EXPOSURE = 2.5
 """Bound on what `systemd-analyze security` says of the proxy; an unprotected service has 9.6."""
-PORTS = ["api_port", "metrics_port", "proxy_port"]
+PORTS = ["api_port", "metrics_port", "proxy_port", "ingress_port"]
 LISTEN = "import socket, sys; socket.create_server((sys.argv[1], int(sys.argv[2])))"
 ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=60).status)"
 
 
-@pytest.mark.parametrize("name", ["sssd.service", "munge.service", GATEWAY, GATEWAY_SOCKET, PROXY, PROXY_SOCKET])
+@pytest.mark.parametrize("name", ["sssd.service", "munge.service", GATEWAY, GATEWAY_SOCKET, PROXY, *PROXY_SOCKETS])
 def test_services_run_and_start_with_the_machine(host, name: str) -> None:
     service = host.service(name)
     assert service.is_running
@@ -73,7 +73,8 @@ def test_a_request_waits_for_a_stopped_server(host) -> None:
 
 def test_the_proxy_alone_listens_to_other_machines(host) -> None:
     slurm = site().slurm
-    assert host.socket(f"tcp://0.0.0.0:{slurm.proxy_port}").is_listening
+    for port in (slurm.proxy_port, slurm.ingress_port):
+        assert host.socket(f"tcp://0.0.0.0:{port}").is_listening
     for port in (slurm.api_port, slurm.metrics_port):
         assert host.socket(f"tcp://127.0.0.1:{port}").is_listening
         addresses = {address for address in host.socket.get_listening_sockets() if address.endswith(f":{port}")}

@@ -94,6 +94,14 @@ def test_the_guides_plain_address_goes_on_working(backend: Backend) -> None:
 
 
 @on_slurm
+def test_clients_of_the_schedulers_port_are_not_believed(backend: Backend) -> None:
+    """They may come from the address of a node, as the ingress controller does."""
+    address = f"http://{SLURM.proxy_host}:{SLURM.proxy_port}/clusters/{'2' * 32}/status"
+    status, text = fetch(address, {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"})
+    assert (status, ADVICE in text) == (422, True), text[:300]
+
+
+@on_slurm
 def test_the_way_from_the_ingress_to_the_submission_host_is_encrypted(backend: Backend) -> None:
     path = "/api/health?of=tls"
     assert fetch(f"{SLURM.address}{path}")[0] == 200

@@ -46,7 +46,7 @@ def work(seconds):
     return took
 """
 ATTACKS = """
-import concurrent.futures, json, os, random, socket, threading, time, urllib.error, urllib.request
+import json, os, random, socket, threading, time, urllib.error, urllib.parse, urllib.request
 ended = threading.Event()
 counts = {}
 
@@ -81,8 +81,8 @@ def huge_scale():
     return ask("POST", f"/api/v1/clusters/{MINE}/scale", mine(), {"count": 10**9}) if MINE else 0
 
 def half_open():
-    host, port = ADDRESS.split("//")[1].split("/")[0], 80
-    with socket.create_connection((host, port), timeout=10) as connection:
+    host = urllib.parse.urlsplit(ADDRESS).hostname
+    with socket.create_connection((host, random.choice([80, 443])), timeout=10) as connection:
         connection.sendall(random.choice([b"GET / HTTP/1.1\\r\\nHost:", b"\\x16\\x03\\x01\\x02\\x00\\x01", b""]))
         ended.wait(5)
     return 0

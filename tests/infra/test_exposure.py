@@ -13,17 +13,16 @@ def test_services(manifests, any_site):
     assert [port["port"] for port in front["spec"]["ports"]] == [8000]
 
 
-def test_ingresses(manifests):
+def test_ingresses(manifests, any_site):
+    own = {"name": "ingress-dask-gateway-k8s-slurm", "port": {"number": any_site.slurm.ingress_port}}
+    shared = {"name": "api-dask-gateway-k8s-slurm", "port": {"number": 8000}}
     hosts = {
         manifest["spec"]["rules"][0]["host"]: manifest["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
         for manifest in manifests.of_kind("Ingress").values()
     }
     assert hosts == {
         "dask-gateway-k8s.geddes.rcac.purdue.edu": {"name": "traefik-dask-gateway-k8s", "port": {"number": 80}},
-        "dask-gateway-k8s-slurm.geddes.rcac.purdue.edu": {
-            "name": "api-dask-gateway-k8s-slurm",
-            "port": {"number": 8000},
-        },
+        "dask-gateway-k8s-slurm.geddes.rcac.purdue.edu": own if any_site.slurm.trusted_proxies else shared,
     }
 
 

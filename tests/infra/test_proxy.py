@@ -53,7 +53,7 @@ def test_the_api_is_behind_the_rate_limit_at_its_port_for_proxies(manifests, any
     assert server["url"] == f"http://{service['metadata']['name']}:{gateway.proxied_api_port}"
     (middleware,) = router["middlewares"]
     limit = http["middlewares"][middleware]["rateLimit"]
-    assert limit == {"average": gateway.rate_limit.requests_per_second, "burst": gateway.rate_limit.burst}
+    assert (limit["average"], limit["burst"]) == (gateway.rate_limit.requests_per_second, gateway.rate_limit.burst)
 
 
 def test_a_changed_rate_limit_restarts_traefik_which_reads_it_once(testbed_site, testbed):

@@ -42,9 +42,8 @@ def test_an_ingress_names_an_existing_secret_or_the_one_of_cert_manager(secured)
 
 
 def test_the_service_says_how_the_ingress_reaches_the_submission_host(secured):
-    annotations = secured.get("Service", "api-dask-gateway-k8s-slurm")["metadata"]["annotations"]
+    annotations = secured.get("Service", "ingress-dask-gateway-k8s-slurm")["metadata"]["annotations"]
     assert annotations["traefik.ingress.kubernetes.io/service.serversscheme"] == "https"
-    assert annotations["metallb.universe.tf/address-pool"] == "geddes-private-pool"
 
 
 def test_plain_requests_for_dashboards_reach_the_api_server(secured, geddes):
@@ -62,8 +61,8 @@ def test_traefik_takes_the_scheme_from_the_ingress(secured):
     assert "--entrypoints.web.forwardedheaders.trustedips=10.1.0.0/16" in container["args"]
 
 
-def test_a_site_without_certificates_has_plain_ingresses(manifests):
-    for found in manifests.of_kind("Ingress").values():
+def test_a_site_without_certificates_has_plain_ingresses(geddes):
+    for found in geddes.of_kind("Ingress").values():
         assert "tls" not in found["spec"]
 
 

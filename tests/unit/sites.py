@@ -14,4 +14,6 @@ def with_tls(site: Site, backend: Backend, *, trusted: tuple[str, ...] = ("10.1.
     section = data[backend.value]
     section["address"] = section["address"].replace("http://", "https://")
     section.update(trusted_proxies=list(trusted), tls={"secret_name": "of-the-gateway", **tls})
+    if backend is Backend.SLURM:
+        section["ingress_port"] = 8001 if trusted else None
     return Site.model_validate(data)

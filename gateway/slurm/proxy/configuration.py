@@ -1,6 +1,6 @@
 """Traefik's dynamic configuration: routers and services of the API server and of all clusters. Pure.
 
-Traefik has one entry point (``ansible/roles/gateway/templates/traefik.yml.j2``), so routers name none.
+All entry points (``ansible/roles/gateway/templates/traefik.yml.j2``) have all routes, so routers name none.
 """
 
 import re

@@ -42,6 +42,14 @@ def test_faulty_sections_are_refused(testbed_site, tls, message):
         with_tls(testbed_site, Backend.KUBERNETES, **tls)
 
 
+@pytest.mark.parametrize("missing", [{"trusted_proxies": []}, {"ingress_port": None}])
+def test_believed_proxies_have_a_port_of_their_own(testbed_site, missing):
+    data = testbed_site.model_dump(mode="json")
+    data["slurm"].update(missing, tls=None, address="http://gateway.example")
+    with pytest.raises(ValidationError, match="trusted_proxies and ingress_port need each other"):
+        Site.model_validate(data)
+
+
 def test_both_authorities_are_in_one_directory(testbed_site):
     data = testbed_site.model_dump(mode="json")
     data["identity"]["hub"]["ca_file"] = "/etc/elsewhere/hub-ca.crt"

@@ -101,6 +101,7 @@ def test_clusters_share_their_namespace_with_nothing(tmp_path):
         ("slurm", {"metrics_port": 8088}, "api_port and metrics_port are both 8088"),
         ("slurm", {"api_port": 8000}, "api_port and proxy_port are both 8000"),
         ("slurm", {"proxy_port": 8089}, "metrics_port and proxy_port are both 8089"),
+        ("slurm", {"ingress_port": 8000}, "proxy_port and ingress_port are both 8000"),
         ("kubernetes", {"proxied_api_port": 8000}, "proxied_api_port and api_port are both 8000"),
         ("kubernetes", {"proxied_api_port": 9464}, "proxied_api_port and metrics_port are both 9464"),
     ],

@@ -1,4 +1,4 @@
-"""The real Traefik, with the role's static configuration, on a port that the test holds as systemd does."""
+"""The real Traefik, with the role's static configuration, on ports that the test holds as systemd does."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ READ_SECONDS = 2
 START_SECONDS = 30
 FIRST_DESCRIPTOR = 3
 """The descriptor that systemd gives a service first (sd_listen_fds)."""
-START = 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES="$1" exec "$2" "--configFile=$3"'
+NAMES = (VARIABLES["gateway_proxy_entry_point"], VARIABLES["gateway_proxy_ingress_entry_point"])
+START = 'LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES="$1" exec "$2" "--configFile=$3"'
 
 
 def rendered(template: str, site: dict[str, Any], **variables: Any) -> str:
@@ -44,8 +45,13 @@ class Front:
     """A Traefik that runs."""
 
     port: int
+    ingress_port: int
     routes: Path
     log: Path
+
+    def of_ingress(self) -> "Front":
+        """Return the same Traefik, seen from its port for the ingress controller."""
+        return replace(self, port=self.ingress_port)
 
     def serve(self, configuration: dict[str, Any]) -> None:
         """Replace the routes as the server does."""
@@ -79,7 +85,7 @@ class Front:
 @pytest.fixture
 def trusted_proxies() -> list[str]:
     """The site's key; a test may replace it."""
-    return []
+    return ["192.0.2.0/24"]
 
 
 @pytest.fixture
@@ -99,17 +105,28 @@ def running(tmp_path: Path, of_site: Site) -> Iterator[Front]:
     site = of_site.model_dump(mode="json")
     site["slurm"]["routes_file"] = str(routes)
     static.write_text(rendered("traefik.yml.j2", site, gateway_proxy_read_seconds=READ_SECONDS))
-    with socket.create_server(("127.0.0.1", 0)) as port, log.open("wb") as output:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as port,
+        socket.create_server(("127.0.0.1", 0)) as ingress_port,
+        log.open("wb") as output,
+    ):
         process = subprocess.Popen(
-            ["sh", "-c", START, "sh", VARIABLES["gateway_proxy_entry_point"], TRAEFIK, static],
+            ["sh", "-c", START, "sh", ":".join(NAMES), TRAEFIK, static],
             env={"HOME": str(tmp_path / "home")},
             stdout=output,
             stderr=output,
-            preexec_fn=lambda: os.dup2(port.fileno(), FIRST_DESCRIPTOR),  # noqa: PLW1509 - no threads run yet
+            preexec_fn=lambda: _hand_over(port, ingress_port),  # noqa: PLW1509 - no threads run yet
             close_fds=False,
         )
         try:
-            yield Front(port.getsockname()[1], routes, log)
+            yield Front(port.getsockname()[1], ingress_port.getsockname()[1], routes, log)
         finally:
             process.kill()
             process.wait()
+
+
+def _hand_over(*sockets: socket.socket) -> None:
+    # A socket's own descriptor may be one of those that systemd uses.
+    copies = [os.dup(each.fileno()) for each in sockets]
+    for number, copy in enumerate(copies, FIRST_DESCRIPTOR):
+        os.dup2(copy, number)

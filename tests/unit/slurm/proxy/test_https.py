@@ -66,7 +66,7 @@ def behind_ingress(tmp_path, testbed_site, routes):
     with running(tmp_path, with_tls(testbed_site, Backend.SLURM, trusted=("127.0.0.0/8",))) as front:
         front.serve(routes)
         front.await_path("/api/health")
-        yield front
+        yield front.of_ingress()
 
 
 def get(front, name, path, **headers):

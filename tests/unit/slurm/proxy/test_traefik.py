@@ -125,11 +125,12 @@ def test_a_dashboard_opens_to_visitors_whom_the_server_admits_and_gets_no_creden
 @pytest.mark.finding("R10")
 @pytest.mark.parametrize(
     ("trusted_proxies", "source"),
-    [([], "127.0.0.1"), (["192.0.2.0/24"], "127.0.0.1"), (["192.0.2.0/24", "127.0.0.1/32"], "198.51.100.1, 127.0.0.1")],
+    [(["192.0.2.0/24"], "127.0.0.1"), (["192.0.2.0/24", "127.0.0.1/32"], "198.51.100.1, 127.0.0.1")],
 )
-def test_traefik_believes_the_trusted_proxies_of_the_site_alone(served, source):
+def test_traefik_believes_the_trusted_proxies_of_the_site_at_their_port_alone(served, source):
     headers = {"X-Forwarded-For": "198.51.100.1"}
-    assert served.get("/api/source", Host="gateway", **headers)[1].endswith(f" for {source}")
+    assert served.of_ingress().get("/api/source", Host="gateway", **headers)[1].endswith(f" for {source}")
+    assert served.get("/api/source", Host="gateway", **headers)[1].endswith(" for 127.0.0.1")
 
 
 @pytest.mark.parametrize("name", [f"daskgateway-{'2' * 32}", "gateway"])
@@ -188,8 +189,10 @@ def test_routes_that_go_cut_no_connection(served, pages):
         assert b"/scheduler" in ask(connection)
 
 
-def test_static_configuration_has_neither_api_nor_telemetry(testbed_site):
+def test_static_configuration_has_neither_api_nor_telemetry(testbed_site, geddes_site):
     static = yaml.safe_load(rendered("traefik.yml.j2", testbed_site.model_dump(mode="json")))
     assert not {"api", "ping", "metrics", "tracing", "experimental"} & set(static)
     assert static["global"] == {"checkNewVersion": False, "sendAnonymousUsage": False}
-    assert list(static["entryPoints"]) == ["gateway"]
+    assert list(static["entryPoints"]) == ["gateway", "ingress"]
+    plain = yaml.safe_load(rendered("traefik.yml.j2", geddes_site.model_dump(mode="json")))
+    assert list(plain["entryPoints"]) == ["gateway"]
