@@ -17,7 +17,6 @@ from gateway.site.gateways import (
     Gateway,
     GibBounds,
     Images,
-    JobPlacement,
     KubernetesGateway,
     LimitRange,
     MaximumWorkers,
@@ -31,6 +30,7 @@ from gateway.site.gateways import (
     UserTotal,
 )
 from gateway.site.identity import AccountSource, Directory, Hub, Identity, Pool, UserClass
+from gateway.site.jobs import JobPlacement
 from gateway.site.network import Destination, Network, Pods
 from gateway.site.site_file import Site, load, schema_text
 from gateway.site.storage import (
