@@ -19,7 +19,6 @@ from gateway.site import Backend
 from release import process
 from testbed import cluster, hub, submission
 from testbed.paths import KUBECONFIG, STATE
-from testbed.submission import PROXY_SOCKETS
 from tests.e2e.administration import DASK_CLUSTERS, SlurmAdministrator
 from tests.e2e.machines import SETTINGS, SLURMCTLD
 
@@ -96,7 +95,7 @@ def _everywhere(*arguments: str) -> Sequence[str]:
 
 def slurm() -> Sources:
     """Return the sources on SLURM's machines and the submission host."""
-    units = ("dask-gateway", "dask-gateway.socket", "dask-gateway-proxy", *PROXY_SOCKETS)
+    units = ("dask-gateway", "dask-gateway.socket", "dask-gateway-proxy", *submission.PROXY_SOCKETS)
     fields = "jobid,user,state,exitcode,start,end,nodelist,workdir%80"
     journal = ("journalctl", "--no-pager", "--lines", "500", *(f"--unit={unit}" for unit in (*units, "sssd")))
     return {
