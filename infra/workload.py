@@ -92,7 +92,7 @@ class Workload(pulumi.ComponentResource):
         self.account = ServiceAccount(args.name, metadata=metadata, automount_service_account_token=False, opts=child)
         self.rights = [
             *self._rights(args, args.name, args.namespace, args.rules),
-            *self._rights(args, f"{args.name}-clusters", args.clusters_namespace, args.clusters_rules),
+            *self._rights(args, names.clusters_role_name(args.name), args.clusters_namespace, args.clusters_rules),
         ]
         self.deployment = Deployment(
             args.name,

@@ -107,6 +107,11 @@ def clusters_account_name(release: str) -> str:
     return f"clusters-{release}"
 
 
+def clusters_role_name(part: str) -> str:
+    """Return the name of the Role of a part of the gateway in the namespace of users' clusters."""
+    return f"{part}-clusters"
+
+
 def proxied_api_origin(gateway: KubernetesGateway) -> str:
     """Return scheme, host and port at which Traefik, in the same namespace, reaches the API server."""
     return f"http://{api_name(gateway.release)}:{gateway.proxied_api_port}"

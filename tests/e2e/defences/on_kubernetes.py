@@ -100,7 +100,7 @@ ON_KUBERNETES = [
         "the API's Role lists Secrets",
         ObjectEdit(
             "roles",
-            names.api_name(RELEASE),
+            names.clusters_role_name(names.api_name(RELEASE)),
             {
                 "op": "add",
                 "path": "/rules/-",
