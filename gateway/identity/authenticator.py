@@ -14,7 +14,7 @@ from traitlets import Instance, Integer, Unicode, default
 
 from gateway import settings
 from gateway.errors import Refusal
-from gateway.identity import accounts, directory, hub, pool, source
+from gateway.identity import accounts, directory, hub, pool, source, verified
 from gateway.identity.guard import Bounds, CredentialRefused, Guard, TooManyAttempts
 from gateway.identity.hub import Hub, HubUnavailable, trust
 from gateway.site import AccountSource, Backend, Site, UserClass
@@ -141,16 +141,10 @@ class HubAuthenticator(JupyterHubAuthenticator):  # type: ignore[misc] # upstrea
         if user_class.name not in gateway.classes:
             raise Refusal(gateway.refusal)
         if user_class.account is AccountSource.DIRECTORY:
-            account = await self._own_account(user.name)
+            account = await verified.own_account(user.name, identity, self.directory)
         else:
             account = await self._lent_account(user.name, user_class.account)
         return FacilityUser(user, user_class, accounts.checked(account, identity))
-
-    async def _own_account(self, name: str) -> accounts.Account:
-        lent = self.site.identity.pool
-        if lent is not None and lent.has(name):
-            raise Refusal(f"{name!r} is the name of a pool account, not of a user: log in under your own user name.")
-        return await self.directory.account(name)
 
     async def _lent_account(self, name: str, account_source: AccountSource) -> accounts.Account:
         identity = self.site.identity

@@ -24,7 +24,7 @@ Attributes = dict[str, Any]
 Key = TypeVar("Key", str, int)
 Found = TypeVar("Found", Account, Account | None)
 UNKNOWN_SECONDS = 10
-"""How long the cache answers for a name that the directory does not have, or has in a form that is no account."""
+"""How long, in seconds, the cache repeats that the directory has no valid account of a name."""
 
 
 class DirectoryUnavailable(Refusal):

@@ -1,6 +1,7 @@
 """Look up the account of a user whom another process of the gateway names, and take none of its word for it.
 
 The API server knows a user by the user's token. The controller, which never sees that token, asks the directory itself.
+Both find a user's own account by :func:`own_account`.
 """
 
 from collections.abc import Mapping
@@ -35,13 +36,14 @@ async def account_of(
             raise Refusal(
                 f"The account of {username!r} is the one that the directory has under this name, and a uid was named."
             )
-        account = await _own_account(username, identity, directory)
+        account = await own_account(username, identity, directory)
     else:
         account = await _lent_account(username, named, identity, directory)
     return accounts.checked(account, identity)
 
 
-async def _own_account(username: str, identity: site.Identity, directory: Directory) -> Account:
+async def own_account(username: str, identity: site.Identity, directory: Directory) -> Account:
+    """Return the account under a user's own name. Raises :class:`Refusal` for the name of an account that is lent."""
     if identity.pool is not None and identity.pool.has(username):
         raise Refusal(f"{username!r} is the name of a pool account, not of a user: log in under your own user name.")
     return await directory.account(username)

@@ -52,7 +52,7 @@ class Resources:
         return (
             other.millicores <= self.millicores
             and other.memory_bytes <= self.memory_bytes
-            # A scheduler, which is no worker, fits also where a lowered bound leaves a negative number.
+            # A scheduler takes no worker's place: it fits even where the user holds more than the site's bound.
             and other.workers <= max(0, self.workers)
         )
 

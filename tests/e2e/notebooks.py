@@ -136,6 +136,24 @@ def start_cluster(kernel: Notebook, options: Mapping[str, object] | str = SMALL,
     return str(name)
 
 
+@contextlib.contextmanager
+def conda_environment(kernel: Notebook, path: str, interpreter: str) -> Iterator[None]:
+    """Have a directory that looks like a Conda environment, whose interpreter is a program with this text."""
+    remove = f"shutil.rmtree({path!r}, ignore_errors=True)"
+    kernel.run(f"""
+import os, shutil
+{remove}
+os.makedirs({path + "/bin"!r})
+with open({path + "/bin/python"!r}, "w") as stream:
+    stream.write({interpreter!r})
+os.chmod({path + "/bin/python"!r}, 0o755)
+""")
+    try:
+        yield
+    finally:
+        kernel.run(remove)
+
+
 def proxy_path(person: str) -> str:
     """Return the path that the tests put for a person's VOMS proxy."""
     return f"/tmp/x509up_{person}"

@@ -31,17 +31,11 @@ exit 3
 @pytest.fixture
 def kernel(backend: Backend, no_leftovers: None) -> Iterator[Notebook]:
     """Return alice's notebook with an environment whose interpreter notes where it runs, and fails."""
-    with notebooks.connected("alice", backend) as opened:
-        opened.run(f"""
-import os, shutil
-shutil.rmtree({PLACE!r}, ignore_errors=True)
-os.makedirs({PLACE!r} + "/bin")
-with open({PLACE!r} + "/bin/python", "w") as stream:
-    stream.write({SPY!r})
-os.chmod({PLACE!r} + "/bin/python", 0o755)
-""")
+    with (
+        notebooks.connected("alice", backend) as opened,
+        notebooks.conda_environment(opened, PLACE, SPY),
+    ):
         yield opened
-        opened.run(f"shutil.rmtree({PLACE!r}, ignore_errors=True)")
 
 
 @pytest.mark.finding("R2")

@@ -26,17 +26,11 @@ LONG_PATH = "/depot/cms/" + "a/" * 50_000
 @pytest.fixture
 def kernel(backend: Backend, no_leftovers: None) -> Iterator[Notebook]:
     """Return alice's notebook with an environment whose interpreter prints much, and fails."""
-    with notebooks.connected("alice", backend) as opened:
-        opened.run(f"""
-import os, shutil
-shutil.rmtree({PLACE!r}, ignore_errors=True)
-os.makedirs({PLACE!r} + "/bin")
-with open({PLACE!r} + "/bin/python", "w") as stream:
-    stream.write({LOUD!r})
-os.chmod({PLACE!r} + "/bin/python", 0o755)
-""")
+    with (
+        notebooks.connected("alice", backend) as opened,
+        notebooks.conda_environment(opened, PLACE, LOUD),
+    ):
         yield opened
-        opened.run(f"shutil.rmtree({PLACE!r}, ignore_errors=True)")
 
 
 @pytest.mark.finding("R4e")

@@ -76,5 +76,5 @@ class LoginClient:
 
 
 def _visitor(user: User) -> Visitor:
-    # A service of the hub is no person, whatever the hub says of it.
+    # Only a person looks as an administrator; the hub can give a service the same right.
     return Visitor(user.name, is_administrator=user.admin and ":" not in user.name)
